@@ -171,6 +171,7 @@ class JobVerdict:
     inferred: bool = False
     against_erm: str = "absent"
     against_control: str = "absent"
+    hurt_by_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from tests.golden_texts.sections import (
     sigmas,
     step,
     undivided,
+    with_columns,
 )
 from tests.support.reports import GALLERY_ITEM, early_stage_groups, evidence, report
 
@@ -156,7 +157,7 @@ def imported_model() -> Json:
 
 
 def inferred_groups() -> Json:
-    """They decide, for a person has confirmed them."""
+    """They decide, for a person has confirmed them. The head that helped hurt by a column of metadata."""
     controls: Json = {"masktune_control": RELIES, "retrained_control": RELIES}
     value = plain_report(erm=RELIES, masktune=RELIES, retrained=0.92, **controls)
     for decision in (value["verdict"], *value["verdicts"].values()):
@@ -178,7 +179,7 @@ def inferred_groups() -> Json:
     groups = early_stage_groups("opened", review=review("open", 46)).model_dump()
     value |= {"kind": "mitigate", "groups": groups, "review": review("open", 46, by=None)}
     value["masks"] = empty_masks()
-    return value | recommendation(RETRAINED, "groups_inferred", *steps) | section
+    return with_columns(value) | recommendation(RETRAINED, "groups_inferred", *steps) | section
 
 
 def closed_gate() -> Json:

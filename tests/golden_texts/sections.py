@@ -51,6 +51,26 @@ def undivided(value: Json) -> Json:
     return value | {"differences": {}, "verdict": None, "verdicts": {}}
 
 
+def with_columns(value: Json) -> Json:
+    """The same with two columns of metadata that can decide: the retrained head hurt by the first."""
+    columns: list[Json] = []
+    for name, verdict, of_a, of_b in (
+        ("clinic site", "hurt", 0.622, 0.754),
+        ("camera", "helped", 0.881, 0.703),
+    ):
+        ends = {"estimate": of_a - of_b, "low": of_a - of_b - 0.082, "high": of_a - of_b + 0.079}
+        by_column = value["verdicts"][RETRAINED] | {"verdict": verdict, "inferred": False}
+        for which, more in (("deciding_difference", 0.0), ("erm_difference", 0.004)):
+            named = {"confidence": 0.975, "accuracy_a": of_a, "accuracy_b": of_b - more}
+            by_column[which] = by_column[which] | ends | named | {"worst_a": f"5-9 · {name} B"}
+        undetected = by_column | {"verdict": "no_detectable_effect", "a": MASKTUNE, "b": CONTROL}
+        verdicts = {RETRAINED: by_column, MASKTUNE: undetected}
+        columns.append(COLUMN | {"column": name, "strength": "strong", "verdicts": verdicts})
+    for decision in (value["verdict"], value["verdicts"][RETRAINED]):
+        decision["hurt_by_columns"] = ["clinic site"]
+    return value | {"column_shortcuts": columns}
+
+
 def sigmas(reason: str, **more: Any) -> Json:
     return {"sigmas": report()["sigmas"] | {"reason": reason} | more}
 

@@ -71,9 +71,10 @@ def _names_of_models() -> Rows:
 
 def _titles_of_verdicts() -> Rows:
     for b in (CONTROL, ERM):
-        for name in get_args(accuracy.VerdictName):
-            tone, title = names.verdict_title(JobVerdict(verdict=name, a=MASKTUNE, b=b))
-            yield f"{name}, against {b}", f"{{{tone}}} {title}"
+        for name, columns in itertools.product(get_args(accuracy.VerdictName), ([], ["site", "camera"])):
+            decision = JobVerdict(verdict=name, a=MASKTUNE, b=b, hurt_by_columns=columns)
+            tone, title = names.verdict_title(decision)
+            yield f"{name}, against {b}{', columns' if columns else ''}", f"{{{tone}}} {title}"
 
 
 def _verdicts_between_plain_training_and_control() -> Rows:

@@ -25,8 +25,11 @@ from masktune.contract.report.shortcut import MetadataCheck
 from models.data.columns import MetadataColumn
 from models.data.formats.owner_options import MAX_VALUES
 from models.data.store import Store
+from models.evaluation.verdict import decisive_groups, smallest_decisive
 from models.mitigation.mistakes import MIN_FLAGGED
 from models.types import Labels
+from worker.report.arms import clusters_of
+from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.report.recommendation import TRAIN_IMAGES
 from worker.report.subjects import shared_subjects
 
@@ -36,8 +39,40 @@ _JUDGES = ("test", "calibration", "val")
 """Splits that judge, the one that matters most first."""
 
 
-def column_shortcuts(store: Store, check: MetadataCheck | None) -> list[ColumnShortcut]:
-    """The columns that the import's check found to predict the class, strongest first."""
+def deciding_columns(store: Store, check: MetadataCheck | None) -> dict[str, Store]:
+    """The data set with the groups of class × a column in place of its own, by column: those of text that the
+    import's check rated strong, whose groups can decide and are not the data set's."""
+    strong = [
+        store.metadata.get(one.property)
+        for one in (() if check is None else check.findings)
+        if one.strength == "strong"
+    ]
+    return {
+        column.name: store.with_groups(
+            tuple(f"{label} · {column.name} {text}" for text in column.texts for label in store.classes),
+            groups,
+        )
+        for column in strong
+        if column is not None
+        and not is_grouping(store, column)
+        and (groups := column_groups(store, column)) is not None
+    }
+
+
+def column_groups(store: Store, column: MetadataColumn) -> Labels | None:
+    """(N,), the number of each sample's class × value, −1 for an empty cell or a number; None unless these
+    groups can decide on the test split, and those that do are of two values, one with two classes."""
+    cells = np.where(column.codes < 0, -1, column.codes * len(store.classes) + store.labels)
+    distinct = (rows := store.rows(VERDICT_SPLIT))[store.firsts(rows)]
+    of_test = cells[distinct], clusters_of(store, distinct)
+    values = decisive_groups(*of_test, ()) // len(store.classes)
+    divides = 2 <= len(np.unique(values)) < len(values)
+    return cells if divides and smallest_decisive(*of_test) is not None else None
+
+
+def column_shortcuts(store: Store, check: MetadataCheck | None, figures: Figures) -> list[ColumnShortcut]:
+    """The columns that the import's check found to predict the class, strongest first, with the verdicts by
+    those that can decide."""
     findings = () if check is None else check.findings
     train = store.rows("train")
     return [
@@ -46,6 +81,8 @@ def column_shortcuts(store: Store, check: MetadataCheck | None) -> list[ColumnSh
             sentence=finding.sentence,
             separating=separating(store.metadata[finding.property], store.labels, train),
             is_grouping=is_grouping(store, store.metadata[finding.property]),
+            strength=finding.strength,
+            verdicts=figures.by_column.get(finding.property, {}),
         )
         for finding in findings
         if finding.strength != "none" and finding.property in store.metadata

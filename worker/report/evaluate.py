@@ -30,7 +30,7 @@ from models.run import device_name
 from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 from worker.protocol import DatasetSpec
-from worker.report.columns import column_shortcuts, with_data_steps
+from worker.report.columns import column_shortcuts, deciding_columns, with_data_steps
 from worker.report.gallery import make_gallery
 from worker.report.groups import make_groups
 from worker.report.inferred import JobGroups, make_inferred
@@ -73,6 +73,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
             lacking=inferred.lacking,
             divided=balanced is None or balanced.divided,
             confidence=CONFIDENCE if judged_models is None else judged_models.confidence,
+            columns={} if check is None or judged_models else deciding_columns(context.store, check.metadata),
         )
         network = cache.network(next(iter(models.values())))
         guess = make_inferred(own, inferred, logits, network, folder=folder)
@@ -184,7 +185,7 @@ def _own_sections(
 ) -> dict[str, Any]:
     """The sections that follow from the figures, and the advice, of a report of a job on its own models."""
     choice = choose_model(figures, groups, trained_whole=not context.frozen)
-    columns = column_shortcuts(context.store, None if check is None else check.metadata)
+    columns = column_shortcuts(context.store, None if check is None else check.metadata, figures)
     return figures.sections(choice and choice.subject) | {
         "training_note": _training_note(context),
         "column_shortcuts": columns,

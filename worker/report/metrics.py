@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from masktune.contract.report import accuracy as section
-from masktune.contract.report.accuracy import (
-    ArmDifference,
-    ArmMetrics,
-)
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind
+from models.data.store import Store
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
 from models.evaluation.verdict import CONFIDENCE, compare, smallest_decisive, verdict
@@ -35,6 +33,8 @@ class Figures:
     is the arm that the treatments were made from, where a job's own report has named it. `lacking`: where
     nobody labelled the groups, those of images that lack the pattern of their class. `divided`: whether the
     groups that the last layer was balanced over divide any class. `confidence`: of each difference.
+    `columns`: the data set with the groups of class × a column of metadata in place of its own, by column.
+    `is_by_column`: it is such a data set.
     """
 
     def __init__(
@@ -47,8 +47,11 @@ class Figures:
         lacking: Collection[int] = (),
         divided: bool = True,
         confidence: float = CONFIDENCE,
+        columns: Mapping[str, Store] = {},
+        is_by_column: bool = False,
     ) -> None:
-        self._run, self._store, self._logits, self._further = context.run, context.store, logits, further
+        self._context, self._logits, self._further, self._columns = context, logits, further, columns
+        self._run, self._store, self._is_by_column = context.run, context.store, is_by_column
         source = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
         first = (arm_before(context.spec.models[source]),) if source else ()
         if before is not None:
@@ -83,7 +86,7 @@ class Figures:
             "verdict": None if after is None else self.verdicts.get(after),
             "verdicts": self.verdicts,
             "metrics": {
-                split: {arm: ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
+                split: {arm: section.ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
             },
             "differences": {split: self.differences(split) for split in self._logits},
@@ -207,10 +210,10 @@ class Figures:
         predictions = logits.predictions if of_seed is None else of_seed.predictions[split][arm]
         return np.asarray((predictions == logits.labels)[self._store.firsts(logits.rows)])
 
-    def differences(self, split: str) -> list[ArmDifference]:
+    def differences(self, split: str) -> list[section.ArmDifference]:
         """Each treatment minus each other arm, in every statistic that the split allows."""
         return [
-            ArmDifference(a=treatment, b=rival, **self._named(difference))
+            section.ArmDifference(a=treatment, b=rival, **self._named(difference))
             for (treatment, rival), differences in self._compared[split].items()
             for difference in differences
         ]
@@ -266,10 +269,32 @@ class Figures:
                 update={
                     "beaten_by": self._beaten_by(split, arm, rival),
                     "control_cost": self._control_cost(split, rival),
+                    "hurt_by_columns": [
+                        name
+                        for name, verdicts in self.by_column.items()
+                        if split == VERDICT_SPLIT and verdicts[arm].verdict == "hurt"
+                    ],
                 }
             )
             for arm, rival in self.rivals.items()
             if self.differs(arm)
+        }
+
+    @cached_property
+    def by_column(self) -> dict[str, dict[Arm, section.Verdict]]:
+        """The verdicts by treatment, on the test split, by the groups of class × each of the `columns`. Their
+        intervals are so wide that all columns together err as often as the one verdict."""
+        confidence = 1 - (1 - self._confidence) / max(len(self._columns), 1)
+        return {
+            name: Figures(
+                replace(self._context, images=with_groups),
+                self._logits,
+                self._further,
+                divided=self._divided,
+                confidence=confidence,
+                is_by_column=True,
+            ).verdicts
+            for name, with_groups in self._columns.items()
         }
 
     def _control_cost(self, split: str, rival: Arm) -> float | None:
@@ -304,6 +329,7 @@ class Figures:
             differences,
             plain=self._over_seeds(split, a, plain)[1] if plain else (),
             validation=[of_seed for _, _, of_seed in validation],
+            by_column=self._is_by_column,
         )
         few_lacking = self.lacking and decision.reason in ("small_groups", "no_groups")
         return section.Verdict(

@@ -65,11 +65,11 @@ class ArmMetrics(Proportion):
 class Difference(Section):
     """A statistic of model a minus that of model b on the same `n` samples, as a share.
 
-    `low` and `high` hold at `confidence`. `a_only` and `b_only` count the samples that only a or only b got
-    right. `strata` classes or groups were compared, the smallest of `smallest` samples, or subjects where
-    there are any; `left_out` others had too few.
-    `worst_a` and `worst_b` name the classes or groups where a
-    and b are lowest, for a worst-case statistic.
+    `low` and `high` hold at `confidence`. `accuracy_a` and `accuracy_b` are the statistic of each, null in
+    older reports. `a_only` and `b_only` count the samples that only a or only b got right. `strata` classes
+    or groups were compared, the smallest of `smallest` samples, or subjects where there are any; `left_out`
+    others had too few. `worst_a` and `worst_b` name the classes or groups where a and b are lowest, for a
+    worst-case statistic.
     """
 
     statistic: StatisticName
@@ -87,6 +87,8 @@ class Difference(Section):
     left_out: int = 0
     worst_a: str | None = None
     worst_b: str | None = None
+    accuracy_a: float | None = None
+    accuracy_b: float | None = None
 
 
 class ArmDifference(Difference):
@@ -128,6 +130,9 @@ Standing = Literal["above", "undetected", "below", "absent"]
 
 _AGAINST_ERM: Any = Field("absent", description="Where a stands to plain training.")
 _AGAINST_CONTROL: Any = Field("absent", description="Where a stands to its control.")
+_HURT_BY_COLUMNS: Any = Field(
+    default=[], description="Columns of metadata by whose groups a hurt, as `column_shortcuts` has it."
+)
 
 
 class Verdict(Section):
@@ -170,6 +175,7 @@ class Verdict(Section):
         "interval.",
     )
     accuracy_difference: Difference = Field(description="The difference in average accuracy.")
+    hurt_by_columns: list[str] = _HURT_BY_COLUMNS
     seeds: list[SeedDifference] = Field(
         default=[], description="Of each seed, where a job has several; else empty."
     )
@@ -188,6 +194,7 @@ class JobVerdict(Shape):
     )
     against_erm: Standing = _AGAINST_ERM
     against_control: Standing = _AGAINST_CONTROL
+    hurt_by_columns: list[str] = _HURT_BY_COLUMNS
 
 
 class Disagreement(Section):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from masktune.contract.report.accuracy import Verdict
 from masktune.contract.report.base import Section
+from masktune.contract.report.shortcut import Strength
+from masktune.contract.vocabulary import Arm
 
 
 class ColumnShortcut(Section):
@@ -17,3 +20,10 @@ class ColumnShortcut(Section):
         "is trained on them can tell class and column apart."
     )
     is_grouping: bool = Field(description="Whether the groups of the data set are class × this column.")
+    strength: Strength | None = Field(None, description="How well it predicts; null in older reports.")
+    verdicts: dict[Arm, Verdict] = Field(
+        {},
+        description="On each model that was made against a shortcut, by the groups class × this column: "
+        "none unless it is a column of text, rated strong, whose groups can decide on the test split and are "
+        "not those of the data set.",
+    )

@@ -35,7 +35,7 @@ def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: Job
     assert of_job == {name: report["verdict"][name] for name in of_job}
     assert of_job.keys() == {
         *("verdict", "reason", "a", "b", "beaten_by", "inferred"),
-        *("against_erm", "against_control"),
+        *("against_erm", "against_control", "hurt_by_columns"),
     }
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
     assert report["masks"] == masktune.done["mask"]["summary"]
@@ -160,7 +160,8 @@ def test_nothing_to_look_at_and_few_samples_break_nothing(digits: Bench) -> None
 def test_a_leak_and_a_column_that_tells_the_class_are_told_where_the_report_judges(
     digits: Bench,
 ) -> None:
-    """Each patient has an image in train and one in test; each scanner but the last goes with one class."""
+    """Each patient has an image in train and one in test; each scanner but the last goes with one class,
+    except in test, where two have ten images of each."""
     folder, shades = digits.images.parent / "scanners", iter(range(256))
     folder.mkdir()
     rows = ["path,label,split,patient,scanner"]
@@ -170,7 +171,9 @@ def test_a_leak_and_a_column_that_tells_the_class_are_told_where_the_report_judg
             split = "val" if number % 16 < 8 else "calibration"
         path = f"{number:03d}.png"
         Image.new("RGB", (28, 28), (next(shades), 0, 90 * label)).save(folder / path)
-        scanner = "new" if number % 5 == 0 else ("A", "B")[label]
+        scanner = "new" if number % 15 == 0 else ("A", "B")[label]
+        if split == "test":
+            scanner = ("A", "B")[number // 8 % 2]
         rows.append(f"{path},{('a', 'b')[label]},{split},p{number // 4},{scanner}")
     (folder / "labels.csv").write_text("\n".join(rows))
     job, dataset = digits.imported({"address": f"file://{folder}"})
@@ -184,9 +187,15 @@ def test_a_leak_and_a_column_that_tells_the_class_are_told_where_the_report_judg
     steps = [step["step"] for step in report["recommendation"]["next"]]
     assert steps[0] == "cut_splits"
     assert steps[2:5] == ["measure_by_column", "balance_over_column", "hold_out_value"]
-    assert report["recommendation"]["next"][4]["value"] == "new"
+    assert report["recommendation"]["next"][4]["value"] in ("A", "B")
     (column,) = report["column_shortcuts"]
-    assert (column["column"], column["is_grouping"]) == ("scanner", False)
+    assert (column["column"], column["is_grouping"], column["strength"]) == ("scanner", False, "strong")
+    by_column = column["verdicts"].pop("masktune")
+    assert column["verdicts"] == {}
+    of_groups = by_column["deciding_difference"]
+    assert (of_groups["statistic"], of_groups["strata"], of_groups["n"]) == ("worst_group_accuracy", 4, 40)
+    assert by_column["reason"] in (None, "not_above_chance")
+    assert ("By the column “scanner”, the worst group" in page) is (by_column["reason"] is None)
     assert "Cut the splits so that no patient is in two" in page
     assert f"masktune fix {dataset.id} --group meta:scanner --new-splits" in page
     assert column["sentence"] in page

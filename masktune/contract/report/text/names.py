@@ -135,7 +135,7 @@ def verdict_title(decision: accuracy.Verdict | accuracy.JobVerdict) -> tuple[Ton
         return "neutral", f"{a} is better than {b}, but worse than {model_name(decision.beaten_by)}"
     tone, beside_control, alone = _TITLES[decision.verdict]
     by = ", by inferred groups" if decision.inferred and decision.verdict != "not_testable" else ""
-    if decision.reason == "shortcut_or_harm":
+    if decision.reason == "shortcut_or_harm" or (decision.hurt_by_columns and tone != "bad"):
         tone = "neutral"
     title = beside_control if decision.b in CONTROLS else alone
     if decision.verdict == "no_detectable_effect":
@@ -143,7 +143,15 @@ def verdict_title(decision: accuracy.Verdict | accuracy.JobVerdict) -> tuple[Ton
             (decision.against_erm, decision.against_control),
             title,
         )
-    return tone, title.format(a, b, *_MEANS[decision.a]) + by
+    return tone, ", but ".join(
+        filter(None, (title.format(a, b, *_MEANS[decision.a]) + by, hurt_in_groups(decision)))
+    )
+
+
+def hurt_in_groups(decision: accuracy.Verdict | accuracy.JobVerdict) -> str:
+    """By which columns of metadata it hurt, if the verdict itself does not say that it did; "" if by none."""
+    columns = first_names([f"“{column}”" for column in decision.hurt_by_columns])
+    return f"hurt in groups by {columns}" if columns and decision.verdict != "hurt" else ""
 
 
 def cost_of_control(decision: accuracy.Verdict) -> str:

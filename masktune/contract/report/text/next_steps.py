@@ -37,6 +37,7 @@ from masktune.contract.report.text.names import (
     arm_after,
     arm_before,
     capitalised,
+    hurt_in_groups,
     model_name,
     within_sentence,
 )
@@ -122,6 +123,8 @@ def recommendation_reason(report: Report) -> str:
     if reason in ("groups_inferred", "groups_labelled") and report.verdict is not None:
         decision = report.verdict.verdict, report.verdict.against_erm
         why += _SHOWN_BESIDE_CONTROL.get(decision) or _SHOWN_BY_TEST.get(decision[0], "")
+    if report.verdict is not None and report.verdict.a is report.recommendation.arm:
+        why += f" But it {hurt}." if (hurt := hurt_in_groups(report.verdict)) else ""
     if report.verdict is not None and report.verdict.inferred and reason in _BY_TEST_IMAGES:
         why += " Which of them lack the pattern is a guess: nobody labelled their groups."
     review = groups.details.review if isinstance(groups, EarlyStageGroups) else None

@@ -119,6 +119,16 @@ _OTHER_PATTERNS = (
     "It is for the pattern that was found: giving up one can mean leaning on another, which these groups "
     "cannot show."
 )
+_COLUMN_MEANINGS: dict[accuracy.VerdictName, str] = {
+    "helped": "it helped there",
+    "hurt": "it hurt there, by more than in the worst class",
+    "no_detectable_effect": "no detectable effect there",
+}
+_COLUMNS_RULE = (
+    "By each column of metadata that the import rated strong and whose groups can decide, the same rule "
+    "holds, but hurt means that the interval also lies below that of the difference in the worst class: to "
+    "give up a pattern costs something in each class. The more such columns, the wider the intervals."
+)
 _SUBJECTS_RULE = (
     "Images of one {0} are not independent, so the interval takes {0}s as independent, not images. "
     "With fewer than 10 {0}s the verdict is not testable, and a group of fewer decides nothing."
@@ -138,12 +148,13 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
     lacking = lacking_sentence(report) if arm is None and not at_chance else ""
     empty = many_empty_masks(report.masks) if decision.a is Arm.MASKTUNE else ""
     sentence = _guesses(at_chance) if at_chance else _sentence(report, decision)
+    by_columns = _by_columns(report, decision)
     return Verdict(
         tone="neutral" if leak and tone == "good" else tone,
         title=title,
-        sentence=" ".join(filter(None, (leak, lacking, empty, sentence, columns))),
+        sentence=" ".join(filter(None, (leak, lacking, empty, sentence, by_columns, columns))),
         figures=" ".join(_figures_at_chance(one, word) for one in at_chance) or _figures(report, decision),
-        rule=_rule(decision, word),
+        rule=_rule(decision, word) + (f" {_COLUMNS_RULE}" if by_columns else ""),
     )
 
 
@@ -171,6 +182,28 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."
     return text
+
+
+def _by_columns(report: Report, decision: accuracy.Verdict) -> str:
+    """The worst group by each column of metadata that can decide, and whether that is better or worse."""
+    return " ".join(
+        _by_column(report, column.column, one)
+        for column in report.column_shortcuts
+        if (one := column.verdicts.get(decision.a)) is not None and one.reason is None
+    )
+
+
+def _by_column(report: Report, column: str, decision: accuracy.Verdict) -> str:
+    to_rival, to_erm = decision.deciding_difference, decision.erm_difference
+    rivals = (within_sentence(decision.b), to_rival), (plain_name(arm_before(report)), to_erm)
+    before = " and ".join(
+        f"{percent(one.accuracy_b)} with {rival} ({difference_interval(one)})" for rival, one in rivals if one
+    )
+    return (
+        f"By the column “{column}”, the worst group (class × value) went from {before} to "
+        f"{percent(to_rival.accuracy_a)}{f' ({group})' if (group := to_rival.worst_a) else ''}: "
+        f"{_COLUMN_MEANINGS[decision.verdict]}."
+    )
 
 
 def _as_guessed(report: Report, decision: accuracy.Verdict) -> str:

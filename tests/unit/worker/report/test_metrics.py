@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +17,26 @@ from models.data.layout import DatasetInfo
 from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.run import Run
+from models.types import Labels
 from tests.support.arrays import Arrays, write_arrays
 from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, use_step
 from worker.stages.context import arm_before
 from worker.stages.seeds import SeedPredictions
+
+
+@dataclass
+class Context:
+    """What figures need of a stage's context, on these images."""
+
+    images: Store
+    run: Run
+    spec: Any
+
+    @property
+    def store(self) -> Store:
+        return self.images
+
 
 SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrained head answer, by group
 
@@ -34,7 +50,7 @@ def make_context(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]
 
     def make_context(splits: Mapping[str, tuple[int, ...]], *, labelled: bool = True) -> Any:
         store = make(tuple(splits.items()), labelled)
-        return SimpleNamespace(run=Run(), store=store, spec=SimpleNamespace(kind=JobKind.MITIGATE))
+        return Context(store, Run(), SimpleNamespace(kind=JobKind.MITIGATE))
 
     return make_context
 
@@ -95,6 +111,41 @@ def test_a_model_that_guesses_with_one_of_the_seeds_leaves_no_verdict(
     assert verdict.verdict == ("not_testable" if guesses else "helped")
     assert [(one.arm, one.seed) for one in verdict.at_chance] == [(Arm.MASKTUNE, 7)] * guesses
     assert figures.learned(Arm.MASKTUNE)
+
+
+@pytest.mark.parametrize(("others", "seeds"), [(0, 0), (3, 0), (0, 1)])
+def test_a_model_that_helped_may_have_hurt_in_the_groups_of_a_column(
+    make_context: Callable[..., Any], others: int, seeds: int
+) -> None:
+    """A quarter of the images of each group are of site B, where the head is wrong on class a."""
+    context = make_context({"train": (5, 5, 5, 5), "val": (40, 20, 20, 40), "test": (60,) * 4})
+    store = context.store
+    site = np.arange(len(store.labels)) % 4 == 0
+    names = tuple(f"{label} · site {value}" for value in "AB" for label in "ab")
+    by_site, by_chance = (store.with_groups(names, 2 * of + store.labels) for of in (site, site[::-1]))
+    columns = {"site": by_site} | {f"column {number}": by_chance for number in range(others)}
+    logits = {split: _with_head(store, split, site) for split in ("val", "test")}
+    predictions = {split: {arm: one.predictions for arm, one in of.items()} for split, of in logits.items()}
+    further = [SeedPredictions(seed, True, predictions) for seed in range(7, 7 + seeds)]
+    figures = Figures(context, logits, further, columns=columns)
+    decision = figures.verdicts[Arm.RETRAINED]
+    assert (decision.verdict, decision.hurt_by_columns) == ("helped", ["site"])
+    assert figures.val_verdicts[Arm.RETRAINED].hurt_by_columns == []
+    assert list(figures.by_column) == list(columns)
+    of_site = figures.by_column["site"][Arm.RETRAINED]
+    assert (of_site.verdict, of_site.against_control, of_site.against_erm) == ("hurt", "below", "below")
+    deciding = of_site.deciding_difference
+    assert deciding.confidence == pytest.approx(1 - 0.05 / len(columns))
+    assert decision.deciding_difference.confidence == 0.95
+    assert (deciding.accuracy_a, deciding.accuracy_b) == (0.0, 0.5)
+    assert deciding.worst_a == (None if seeds else "a · site B")
+
+
+def _with_head(store: Store, split: str, site: Labels) -> dict[Arm, Logits]:
+    shortcut, right = (answering(store, split, answers) for answers in (SHORTCUT, RIGHT))
+    wrong = site[right.rows] & (right.labels == 0)
+    head = right._replace(logits=np.where(wrong[:, None], right.logits[:, ::-1], right.logits))
+    return {Arm.ERM: shortcut, Arm.RETRAINED_CONTROL: shortcut, Arm.RETRAINED: head}
 
 
 @pytest.mark.parametrize("divided", [True, False])

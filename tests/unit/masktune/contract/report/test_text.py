@@ -155,6 +155,17 @@ def test_a_verdict_on_subjects_that_the_models_know_is_not_green() -> None:
     assert verdict(Report.model_validate(value)).tone == "neutral"
 
 
+def test_a_verdict_on_a_model_that_hurt_by_a_column_is_not_green_and_says_so() -> None:
+    golden = golden_report("inferred_groups")
+    decision, reason = verdict(golden), recommendation_reason(golden)
+    assert (decision.tone, verdict(golden, Arm.MASKTUNE).tone) == ("neutral", "neutral")
+    assert decision.title.endswith("helped, by inferred groups, but hurt in groups by “clinic site”")
+    assert "show that this helped. But it hurt in groups by “clinic site”." in reason
+    assert "By the column “clinic site”, the worst group" in decision.sentence
+    plain = typed()
+    assert "column" not in verdict(plain).sentence + verdict(plain).rule
+
+
 # --- steps ---------------------------------------------------------------------------------------
 
 
