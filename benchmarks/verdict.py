@@ -1,6 +1,8 @@
 """How often models.evaluation.verdict is wrong, and what it detects: simulated pairs of models.
 
-    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects|guessed|mix|claims|looks]
+    python -m benchmarks.verdict [--draws N] [--quick] [--only PART]
+
+PART is images, subjects, guessed, mix, claims, looks or columns.
 
 Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
 different samples; in some they are equal in every group, in others one is bad in one group and the other in
@@ -14,7 +16,7 @@ chance. Settings of subjects: images come in subjects, on whose images models er
 (benchmarks._verdict_subjects). Guessed groups: the judge of patterns errs, alone or with the control
 (benchmarks._verdict_guessed). Another mix: accuracies if more images lacked a pattern that has no effect
 (benchmarks._verdict_mix). What is said around a verdict: benchmarks._verdict_claims. Images brought again and
-again: benchmarks._verdict_looks.
+again: benchmarks._verdict_looks. Other patterns, by columns of metadata: benchmarks._verdict_columns.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import _verdict_claims as claims
+from benchmarks import _verdict_columns as columns
 from benchmarks import _verdict_guessed as guessed
 from benchmarks import _verdict_looks as looks
 from benchmarks import _verdict_mix as mix
@@ -38,7 +41,8 @@ from models.evaluation.metrics import metrics
 from models.evaluation.paired import Statistic, mean_over_seeds, paired_difference
 from models.evaluation.verdict import VerdictName, decide, standing
 
-PARTS = {"subjects": subjects, "guessed": guessed, "mix": mix, "claims": claims, "looks": looks}
+PARTS = {"subjects": subjects, "guessed": guessed, "mix": mix}
+PARTS |= {"claims": claims, "looks": looks, "columns": columns}
 RESAMPLES = 1000
 
 
