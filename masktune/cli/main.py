@@ -21,7 +21,7 @@ from masktune.cli.output import INTERRUPTED, REFUSED, USAGE, fail
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 
 `masktune demo` shows it in two minutes; `masktune serve` runs the service on this machine.
-Client commands take --url and --key (MASKTUNE_URL, MASKTUNE_KEY) behind their names.
+Client commands take --url and --key (MASKTUNE_URL, MASKTUNE_KEY), before or after their names.
 """
 # One source line per paragraph: line breaks here would appear in the terminal, whatever its width.
 EPILOG = (
@@ -30,8 +30,27 @@ EPILOG = (
 )
 
 
+BEFORE_COMMAND = {"--url": True, "--key": True, "--ca-file": True, "--json": False}
+"""The options of `masktune.cli.session`, and whether each takes a word."""
+
+
 class ConciseErrorGroup(TyperGroup):
-    """Reports a usage error, and where to find help, in one line instead of typer's five-line box."""
+    """Takes the options of all client commands before a command too. Reports a usage error, and where to find
+    help, in one line instead of typer's five-line box."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read `--url URL jobs list` as `jobs list --url URL`; one after the command wins."""
+        ahead: list[str] = []
+        while args and (name := args[0].partition("=")[0]) in BEFORE_COMMAND:
+            width = 2 if name == args[0] and BEFORE_COMMAND[name] else 1
+            ahead, args = [*ahead, *args[:width]], args[width:]
+        command: Any = self
+        depth = 0
+        while isinstance(command, TyperGroup) and depth < len(args):
+            command = command.commands.get(args[depth])
+            depth += 1
+        ahead = [] if isinstance(command, TyperGroup) else ahead  # it only shows its help
+        return super().parse_args(ctx, [*args[:depth], *ahead, *args[depth:]])
 
     def main(self, *args: Any, **options: Any) -> Any:
         is_program = options.pop("standalone_mode", True)

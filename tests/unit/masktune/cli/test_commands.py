@@ -829,6 +829,15 @@ def test_nothing_there_is_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CliRunner().invoke(app, ["jobs", "list", "--url", "http://a:b"]).exit_code == 2
 
 
+def test_options_of_all_commands_may_stand_before_a_command(service: Service) -> None:
+    service.answers["GET /jobs/-1"] = (200, JOB)
+    service.answers["GET /jobs"] = (200, {"data": [JOB | {"id": "-1"}]})
+    before = ["--json", "--url", service.url, "--key=k"]
+    result = CliRunner().invoke(app, [*before, "jobs", "show", "--", "-1"])
+    assert (result.exit_code, json.loads(result.stdout)["id"]) == (0, "job_1")
+    assert service.headers[-1]["Authorization"] == "Bearer k"
+
+
 def test_the_first_key_is_shown_from_its_file(tmp_path: Path) -> None:
     file = tmp_path / "first"
     command, env = ["keys", "first"], {"MASKTUNE_FIRST_KEY_FILE": str(file)}

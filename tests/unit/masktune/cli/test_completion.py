@@ -82,6 +82,12 @@ def test_a_service_that_is_away_or_says_no_offers_nothing(service: Service) -> N
     assert offered("masktune jobs watch ", service.url) == []
 
 
+def test_an_address_before_the_command_is_asked(service: Service) -> None:
+    service.answers["GET /jobs"] = (200, {"data": [JOB]})
+    assert offered(f"masktune --url {service.url} jobs watch ") == ["job_1"]
+    assert offered("masktune --json jobs wa") == ["watch"]
+
+
 def test_only_what_is_of_no_use_is_left_out() -> None:
     assert set(JobKind) - set(completion.KINDS) == {JobKind.IMPORT}  # begins with its data set
     assert set(Arm) - set(completion.ARMS) == {Arm.BASELINE}  # of which no model is

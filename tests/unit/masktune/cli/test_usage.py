@@ -27,6 +27,10 @@ from masktune.cli.main import app
         ),
         ("jobs list --url foo", "masktune: foo is not an address: it must begin with http:// or "),
         ("jobs list --url foo:8000", "masktune: foo:8000 is not an address: it must begin with http://"),
+        ("--url foo jobs list", "masktune: foo is not an address: it must begin with http:// or "),
+        ("--url=bar jobs list --url foo", "masktune: foo is not an address: it must begin with http"),
+        ("--url foo nonsense", "masktune: no such command 'nonsense'; see masktune --help"),
+        ("--url foo serve", "masktune: no such option: --url; see masktune serve --help"),
         ("jobs list --url ftp://foo", "masktune: ftp://foo is not an address: it must begin with http"),
     ],
 )
@@ -42,8 +46,9 @@ def test_what_the_help_says_in_brackets_is_shown() -> None:
     assert "Default: read and predict" in shown
 
 
-def test_no_command_at_all_shows_the_help() -> None:
-    result = CliRunner().invoke(app, [])
+@pytest.mark.parametrize("command", ["", "--url", "--json --url foo"])
+def test_no_command_at_all_shows_the_help(command: str) -> None:
+    result = CliRunner().invoke(app, command.split())
     assert result.exit_code == 2
     assert "Usage: masktune" in result.output
     assert "masktune:" not in result.stderr
