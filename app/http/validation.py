@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from core.errors import FieldError, InvalidInput
+from masktune.contract.base import MOST_NAME
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -75,6 +76,10 @@ def _fault(fault: Mapping[str, Any], body: object, prefix: str, kinds: Sequence[
     else:
         pointer = _MARKS[place].format(parts[0] if parts else "")
     detail = _DETAILS.get(code, fault["msg"].removeprefix("Value error, "))
+    if code in ("string-pattern-mismatch", "string-too-long") and parts and parts[-1] in _REFERENCES:
+        form, path = _REFERENCES[parts[-1]]
+        name = quote(fault["input"][:MOST_NAME], errors="replace")
+        detail = f"this field takes an id ({form}), not a name; GET /{path}?name={name} finds the id"
     if code == "unknown-field" and (near := get_close_matches(str(parts[-1]), _field_names(kinds, parts), 1)):
         detail = f"unknown field; did you mean {near[0]}?"
     return FieldError(pointer or "/", code, detail)
@@ -114,6 +119,9 @@ def _holds(here: Any, part: str | int) -> bool:
     return isinstance(here, dict) and part in here
 
 
+_DATASETS, _JOBS, _MODELS = ("ds_…", "datasets"), ("job_…", "jobs"), ("mdl_… or an alias", "models")
+_REFERENCES = {"dataset": _DATASETS, "job": _JOBS, "mask_set": _JOBS, "model": _MODELS}
+"""Fields that refer to something: what they take, and where it is listed."""
 _MARKS = {"query": "?{}", "path": "{{{}}}", "header": "{}:", "cookie": "{}="}
 _DETAILS = {
     "unknown-field": "unknown field; GET /openapi.json lists those that are accepted",

@@ -24,7 +24,9 @@ def get(session: Session, name: str, *, lock: bool = False) -> ModelRow:
     if not is_id(name, "mdl"):
         alias = session.get(AliasRow, name)
         if alias is None:
-            raise NotFound(f"there is no model or alias {name!r}; see the lists of models and of aliases")
+            raise NotFound(
+                f"there is no model or alias {name!r}; GET /models?name=NAME finds the id of a name"
+            )
         model_id = alias.model_id
     return get_row(session, ModelRow, model_id, "model", lock=lock)
 

@@ -82,6 +82,39 @@ def test_faulty_fields(front: Front) -> None:
     assert front.client.get("/jobs").json()["data"] == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "name", "found_by"),
+    [
+        (
+            "erm",
+            "dataset",
+            "my birds",
+            "an id (ds_…), not a name; GET /datasets?name=my%20birds finds the id",
+        ),
+        ("erm", "dataset", "b" * 40, "finds the id"),
+        ("evaluate", "job", "monday", "an id (job_…), not a name; GET /jobs?name=monday finds the id"),
+        (
+            "evaluate",
+            "model",
+            "the best",
+            "an id (mdl_… or an alias), not a name; GET /models?name=the%20best",
+        ),
+    ],
+)
+def test_a_name_in_place_of_an_id(
+    shared_front: Front, kind: str, field: str, name: str, found_by: str
+) -> None:
+    answer = start(shared_front, kind, **{field: name})
+    refused(answer, 422, "invalid-input", f"/{field}")
+    assert found_by in answer.json()["errors"][0]["detail"]
+
+
+def test_a_name_in_place_of_an_alias(shared_front: Front) -> None:
+    answer = start(shared_front, "evaluate", model="birds")
+    refused(answer, 404, "not-found")
+    assert "GET /models?name=NAME finds the id of a name" in answer.json()["detail"]
+
+
 def test_names_that_only_the_learning_knows(shared_front: Front) -> None:
     dataset = shared_front.dataset()
     answer = start(shared_front, "masktune", dataset=dataset, backbone="resnet5O")
