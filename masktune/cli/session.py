@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
@@ -38,6 +39,11 @@ class Session:
     client: masktune.Client
     console: Terminal
     json: bool
+
+    @cached_property
+    def dataset_names(self) -> dict[str | None, str]:
+        """Names of the newest hundred data sets by id, from one request; others are shown by id only."""
+        return {entry.id: entry.name for entry in islice(self.client.datasets.list(limit=100), 100)}
 
     def show(
         self,

@@ -181,11 +181,12 @@ def list_(
     )
     session.show_all(
         jobs,
-        ("id", "name", "kind", "state", "done", "verdict", "size", "queued"),
+        ("id", "name", "kind", "data set", "state", "done", "verdict", "size", "queued"),
         lambda j: (
             j.id,
             j.name or "–",
             j.kind,
+            session.dataset_names.get(j.dataset, j.dataset) or "–",
             j.state,
             f"{j.progress.fraction:.0%}",
             verdict(j),

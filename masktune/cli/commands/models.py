@@ -82,11 +82,15 @@ def list_(
     )
     session.show_all(
         models,
-        ("id", "name", "arm", "backbone", "test accuracy", "worst group", "size", "created", "drift"),
+        (
+            *("id", "name", "arm", "data set", "backbone", "test accuracy", "worst group"),
+            *("size", "created", "drift"),
+        ),
         lambda m: (
             m.id,
             m.name or "–",
             m.arm,
+            session.dataset_names.get(m.dataset, m.dataset) or "–",
             m.backbone,
             figure(tables.first_figures(m).accuracy),
             figure(tables.first_figures(m).worst_group_accuracy),

@@ -37,6 +37,7 @@ def test_an_encoding_without_a_sign_ends_no_command(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.answers["GET /jobs"] = (200, {"data": [job(state="queued")]})
+    service.answers["GET /datasets"] = (200, {"data": []})
     printed = io.BytesIO()
     monkeypatch.setattr(sys, "argv", ["masktune", "jobs", "list", "--url", service.url])
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))

@@ -76,7 +76,7 @@ from tests.unit.masktune.cli.conftest import Service
         ),
         ("datasets delete ds_1 --yes", "DELETE /datasets/ds_1", {}, ["data set ds_1 is deleted"]),
         ("jobs delete job_1 --yes", "DELETE /jobs/job_1", {}, ["job job_1 is deleted"]),
-        ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["job_1", "100%", "MaskTune helped"]),
+        ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["birds", "100%", "MaskTune helped"]),
         (
             "jobs show job_1",
             "GET /jobs/job_1",
@@ -189,6 +189,8 @@ from tests.unit.masktune.cli.conftest import Service
             ["2.0\u00a0GB", "exported to ONNX", "mdl_1", "that no alias needs"],
         ),
         ("datasets list", "GET /datasets", {"data": [DATASET | {"occupies": 5_000}]}, ["5\u00a0kB"]),
+        ("jobs list", "GET /jobs", {"data": [JOB | {"dataset": "ds_0"}]}, ["ds_0"]),  # it is not listed
+        ("models list", "GET /models", {"data": [MODEL | {"dataset": "ds_1"}]}, ["birds"]),
         ("jobs list", "GET /jobs", {"data": [JOB | {"occupies": 6_000}]}, ["6\u00a0kB"]),
         ("models list", "GET /models", {"data": [MODEL | {"occupies": 7_000}]}, ["7\u00a0kB"]),
         ("audit --object best", "GET /audit", {"data": [CHANGE]}, ["key_1", "set_alias", "192.0.2.7"]),
@@ -240,6 +242,7 @@ from tests.unit.masktune.cli.conftest import Service
 def test_a_command_asks_and_shows(
     service: Service, command: str, asked: str, answer: object, shown: list[str]
 ) -> None:
+    service.answers |= {"GET /datasets": (200, {"data": [DATASET]})}
     service.answers[asked] = (204 if asked.startswith("DELETE") else 200, answer)
     result = service.masktune(*command.split())
     assert result.exit_code == 0, result.output
