@@ -12,16 +12,17 @@ from typing import Any
 from app.http.edits import user_fields
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
-from masktune.contract.datasets import Dataset, Group, ImportReport, Rejected
+from masktune.contract.datasets import Dataset, Duplicates, Group, ImportReport, Rejected
 from models.data.formats.manifest import natural_order
-from models.data.report import REPORT_FILE, ColumnReading, subject_word
+from models.data.report import REPORT_FILE, ColumnReading, NoteCode, subject_word
 from models.data.splits import ALL_SPLITS
 
 REJECTED_SHOWN = 1000
+DUPLICATES_SHOWN, COPIES_SHOWN = 100, 5
 
 
 def describe(row: DatasetRow, artifacts: Artifacts | None = None) -> Dataset:
-    """Describe the data set. Its report lists the first rejected files only if `artifacts` is given."""
+    """Describe the data set. Its report names the first files only if `artifacts` is given."""
     summary, splits = row.summary, _splits(row)
     return Dataset(
         id=row.id,
@@ -86,7 +87,6 @@ def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | N
         columns=summary.get("columns", []),
         problems=summary.get("problems", []),
         notes=summary.get("notes", []),
-        rejected=[] if file is None else list(_first_rejected(file, file.stat().st_mtime_ns)),
         rejected_total=sum(rejected.values()),
         rejected_by_code=rejected,
         ignored_by_code=summary.get("ignored", {}),
@@ -95,12 +95,20 @@ def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | N
         split_record=summary.get("split_record", {}),
         shortcuts=summary.get("shortcuts"),
         error=summary.get("error"),
+        **({} if file is None else _first_files(file, file.stat().st_mtime_ns)),
     )
 
 
 @lru_cache(maxsize=256)
-def _first_rejected(file: Path, changed: int) -> tuple[Rejected, ...]:
-    """Return the first rejected files. Cached, since reports on millions of files take seconds to read;
-    `changed` (mtime) invalidates the cache."""
-    entries = json.loads(file.read_text(encoding="utf-8"))["rejected"][:REJECTED_SHOWN]
-    return tuple(Rejected(**entry) for entry in entries)
+def _first_files(file: Path, changed: int) -> dict[str, Any]:
+    """Return the first rejected files, and the first duplicates, those with two labels before others. Cached,
+    since reports on millions of files take seconds to read; `changed` (mtime) invalidates the cache."""
+    report = json.loads(file.read_text(encoding="utf-8"))
+    rejected = [Rejected(**entry) for entry in report["rejected"][:REJECTED_SHOWN]]
+    alike = sorted(report["duplicates"], key=lambda entry: NoteCode.CONFLICTING_LABELS not in entry["codes"])
+    return {"rejected": rejected, "duplicates": [_first_copies(entry) for entry in alike[:DUPLICATES_SHOWN]]}
+
+
+def _first_copies(entry: Mapping[str, Any]) -> Duplicates:
+    first = {name: entry[name][:COPIES_SHOWN] for name in ("paths", "splits", "labels")}
+    return Duplicates(**{**entry, **first}, more=max(0, len(entry["paths"]) - COPIES_SHOWN))

@@ -202,6 +202,7 @@ class Duplicates(Shape):
     labels: list[str] = []
     same_bytes: bool = False
     codes: list[str] = []
+    more: int = Field(0, description="Further files with the image, which are not named here.")
 
 
 class ColumnReading(Shape):
@@ -226,6 +227,11 @@ class ImportReport(Shape):
     ignored_by_code: dict[str, int] = {}
     duplicates_by_code: dict[str, int] = Field(
         {}, description="Sets of equal pictures; `in_two_splits`: sets that are in more than one split."
+    )
+    duplicates: list[Duplicates] = Field(
+        [],
+        description="The first 100, those with two labels before others, with 5 files of each; omitted in "
+        "lists of data sets.",
     )
     classes: dict[str, dict[str, int]] = Field({}, description="Split → class → samples.")
     split_record: dict[str, Any] = Field({}, description="Which splits were given, which were made, and how.")

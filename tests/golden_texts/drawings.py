@@ -98,6 +98,9 @@ def _datasets() -> Drawings:
     leak = {"code": "subject_in_two_splits", "detail": "patients in more than one split", "tone": "bad"}
     import_report = {"count": 120, "columns": columns, "rejected_total": 2}
     import_report["notes"] = [leak, {"code": "small_images", "detail": "a few are small"}]
+    import_report["duplicates_by_code"] = {"in_two_splits": 1, "duplicates": 1, "conflicting_labels": 1}
+    twice: Json = {"paths": [HOSTILE, "b.png"], "splits": ["train"] * 2, "labels": ["a", "b"], "more": 7}
+    import_report["duplicates"] = [twice | {"codes": ["duplicates", "conflicting_labels"]}]
     import_report["classes"] = {"train": {"a": 50, "b": 40}, "test": {"a": 10, "b": 20}}
     site = {"name": "site", "kind": "text", "distinct": 3, "missing": 2}
     site["most_frequent"] = [{"text": HOSTILE, "n": 70}, {"text": "Berlin", "n": 40}]

@@ -17,6 +17,7 @@ from core.storage.maintenance import run_maintenance
 from core.tables import DatasetRow, JobRow, TrashRow
 from masktune.contract.datasets import FormatOptions
 from masktune.contract.vocabulary import JobState
+from models.data.report import REPORT_FILE, DuplicateSet, ImportReport
 from tests.integration.app.conftest import CLASSES, Front, StartFront, http_scope, pages, picture
 from tests.support.stubborn_store import StubbornStore
 
@@ -186,6 +187,22 @@ def test_a_ready_data_set_and_its_report(front: Front) -> None:
     assert again.status_code == 304
     (listed,) = front.client.get("/datasets").json()["data"]
     assert (listed["report"]["rejected"], listed["report"]["rejected_total"]) == ([], 1)
+
+
+def test_the_first_duplicates_are_named_those_with_two_labels_before_others(front: Front) -> None:
+    dataset = front.dataset()
+    file = front.services.artifacts.file(f"datasets/{dataset}", REPORT_FILE)
+    copies = DuplicateSet(tuple(f"{n}.png" for n in range(7)), ("train",) * 7, ("left",) * 7, same_bytes=True)
+    doubted = DuplicateSet(("a.png", "b.png"), ("train", "test"), ("left", "right"), same_bytes=False)
+    report = ImportReport("ready", "d", "csv", duplicates=(*[copies] * 120, doubted)).to_json()
+    file.write_text(json.dumps(report), encoding="utf-8")
+    first, second, *others = front.client.get(f"/datasets/{dataset}").json()["report"]["duplicates"]
+    assert (first["paths"], first["labels"], first["more"]) == (["a.png", "b.png"], ["left", "right"], 0)
+    assert first["codes"] == ["in_two_splits", "conflicting_labels"]
+    assert (second["paths"], second["more"]) == ([f"{n}.png" for n in range(5)], 2)
+    assert len(others) == 98
+    (listed,) = front.client.get("/datasets").json()["data"]
+    assert listed["report"]["duplicates"] == []
 
 
 def test_a_faulty_range_is_passed_over(shared_front: Front) -> None:
