@@ -11,6 +11,7 @@ from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmDifference
 from masktune.contract.report.groups import GroupSlice
 from masktune.contract.report.metadata import MetadataSlices
+from masktune.contract.report.saliency import SaliencySummary
 from masktune.contract.report.text.formats import moment
 from masktune.contract.report.text.metadata import value_name
 from masktune.contract.report.text.names import STATISTICS, in_order, statistics_in_order
@@ -115,6 +116,26 @@ def metadata_slices(section: MetadataSlices, column: str) -> list[Row]:
         for part in section.slices
         if part.column == column
     ]
+
+
+def may_be_object(saliency: SaliencySummary | None) -> set[str]:
+    """The regions of the import's check that may show the object: the centre, and each corner or edge where a
+    mean map of the original model has its maximum."""
+    regions = {"centre"}
+    for mean in saliency.mean_maps.get(saliency.before, []) if saliency else []:
+        if mean.map:
+            cells = [cell for line in mean.map for cell in line]
+            row, column = divmod(cells.index(max(cells)), len(mean.map[0]))
+            vertical = _end(row / len(mean.map), "top", "bottom")
+            ends = vertical + _end(column / len(mean.map[0]), "left", "right")
+            if ends:
+                regions.add("-".join(ends) + (" corner" if len(ends) > 1 else " edge"))
+    return regions
+
+
+def _end(start: float, first: str, last: str) -> list[str]:
+    """The outer eighth of a side in which this begins (0..1), if any."""
+    return [first] * (start < 1 / 8) + [last] * (start >= 7 / 8)
 
 
 def _sorted(figures: Iterable[Figure]) -> tuple[Figure, ...]:
