@@ -99,4 +99,4 @@ def _check_space(request: Request, root: Path) -> None:
     """Refuse an upload that cannot fit at once, instead of filling the disk first."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > shutil.disk_usage(root).free:
-        raise StorageFull("there is not enough space left for an upload of this size; tell the operator")
+        raise StorageFull("there is not enough space left for an upload of this size; have more added")

@@ -131,7 +131,7 @@ def _files_missing(error: Exception) -> MasktuneError:
     logger.error("the files that a row names cannot be read: %s", error)
     return errors.Unavailable(
         "the files of this resource cannot be read: it was just deleted, or they are lost. Try again; if "
-        "that does not help, tell the operator",
+        "that does not help, a backup may have them",
         headers={"Retry-After": "1"},
     )
 
@@ -139,7 +139,7 @@ def _files_missing(error: Exception) -> MasktuneError:
 def _database_error(error: Exception) -> MasktuneError | None:
     if isinstance(error, DBAPIError) and _is_disk_full(error.orig):
         logger.error("the disk of the database is full: %s", error)
-        return errors.StorageFull("the disk of the database is full; free some space, or tell the operator")
+        return errors.StorageFull("the disk of the database is full; free some space, or have more added")
     if isinstance(error, DBAPIError) and not (
         isinstance(error, OperationalError) or error.connection_invalidated
     ):
@@ -157,8 +157,8 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 
 _STORAGE: dict[type[MasktuneError], str] = {
-    errors.StorageFull: "there is not enough space left to store this; free some, or tell the operator",
-    errors.StorageNotWritable: "the service cannot write to its storage; tell the operator",
+    errors.StorageFull: "there is not enough space left to store this; free some, or have more added",
+    errors.StorageNotWritable: "the service cannot write to its storage; its log says why",
 }
 
 
@@ -201,7 +201,9 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     """Answer 500. The server logs the traceback, because Starlette raises the error again afterwards."""
     number = request.scope.get("state", {}).get("request_id", "")
     return respond(
-        MasktuneError(f"an unexpected error occurred in the service; report the id {number} to the operator"),
+        MasktuneError(
+            f"an unexpected error occurred in the service; its log says more under the id {number}"
+        ),
         request,
     )
 

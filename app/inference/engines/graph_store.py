@@ -214,12 +214,12 @@ def run_export(arguments: list[str], stop: Event) -> None:
             last = (stderr.read().strip().splitlines() or ["it ended without an error message"])[-1]
             if process.returncode == os.EX_CANTCREAT:
                 raise StorageFull(
-                    "there is not enough space left for an export; free some, or tell the operator"
+                    "there is not enough space left for an export; free some, or have more added"
                 )
             if process.returncode == os.EX_NOPERM:
-                raise StorageNotWritable("the service cannot write exports to its storage; tell the operator")
+                raise StorageNotWritable("the service cannot write exports to its storage; its log says why")
             if process.returncode < 0 or process.returncode == os.EX_TEMPFAIL:
-                raise Unavailable("the machine has no memory left for this; try again, or tell the operator")
+                raise Unavailable("the machine has no memory left for this; try again, or have more added")
             raise Conflict(f"this network cannot be exported to ONNX; download the safetensors file: {last}")
 
 
