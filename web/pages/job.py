@@ -111,7 +111,7 @@ class JobView:
             yield "Finetune with these masks", f"/new?kind=finetune&mask_set={job.id}", ""
         if not job.ended and job.state != "cancelling":
             yield "Cancel", self.cancel, "danger"
-        if job.state in ("failed", "cancelled"):
+        if labels.can_resume(job):
             yield "Resume", self.resume, ""
         if job.ended and job.kind in FORMS and job.request.get("job") is None:
             yield "Again with other fields", f"/new?like={job.id}", "second"

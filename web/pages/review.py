@@ -81,7 +81,7 @@ async def show(job_id: str) -> None:
         for gate, answer in REVIEW_ANSWERS.items():
             button(answer, partial(answers.keep, gate))
         answers.again = button(REVIEW_AGAIN, answers.start_again, "second")
-        answers.again.set_visibility(report.review is not None)
+        answers.again.set_visibility(report.review is not None and answers.differ(report.review.gate))
 
 
 def review_step(report: Report) -> tuple[Step | None, list[int]]:
@@ -136,6 +136,10 @@ class _Answers:
         if may_answer:
             pick.on("click", toggle)
 
+    def differ(self, gate: Gate) -> bool:
+        """Whether a job that goes by these answers can differ from this one."""
+        return gate != self._went_by or bool(self.exceptions or self.right_labels)
+
     @notify_on_error
     async def keep(self, gate: Gate) -> None:
         """Keep the answer; start the job again if it went by the opposite."""
@@ -144,7 +148,7 @@ class _Answers:
         if kept.gate != self._went_by:
             await self.start_again()
             return
-        self.again.set_visibility(True)
+        self.again.set_visibility(self.differ(gate))
         ui.notify(REVIEW_KEPT, type="positive")
 
     @notify_on_error

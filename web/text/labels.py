@@ -137,6 +137,12 @@ def import_error(report: ImportReport | None) -> str:
     return capitalised(reason or "the import failed") + "."
 
 
+def can_resume(job: Job) -> bool:
+    """Whether the job may end differently if it is resumed: not on files that make no data set."""
+    invalid = job.error is not None and (job.error.model_extra or {}).get("reason") == "dataset_invalid"
+    return job.state in ("failed", "cancelled") and not invalid
+
+
 def splits_of(dataset: Dataset) -> list[str]:
     """The splits that have images, in the order of `SPLITS`."""
     return [split for split in SPLITS if dataset.splits.get(split)]
