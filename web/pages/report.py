@@ -129,6 +129,7 @@ def _split(report: Report, split: str) -> None:
         by_arm=by_arm,
         gap=gap,
         statistics=statistics,
+        recommended=report.recommendation and report.recommendation.arm,
         inferred=_inferred_tag(report),
         **facts,
         **tables(by_arm, report.dataset.subject_word),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.vocabulary import Arm
@@ -24,7 +26,14 @@ def _figures(*accuracies: float) -> ArmMetrics:
 
 def _page(*accuracies: float) -> str:
     by_arm = {Arm.MASKTUNE: _figures(*accuracies)}
-    facts = {"split": "test", "gap": None, "note": "…", "judges": True, "statistics": ["accuracy"]}
+    facts: dict[str, Any] = {
+        "split": "test",
+        "gap": None,
+        "note": "…",
+        "judges": True,
+        "statistics": ["accuracy"],
+    }
+    facts |= {"statistics": ["accuracy"], "recommended": None}
     return visible_text(render("report_split", by_arm=by_arm, **facts, **tables(by_arm, "patient")))
 
 
