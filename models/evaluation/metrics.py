@@ -42,6 +42,13 @@ class Logits(NamedTuple):
         return np.where(finite, self.logits.argmax(1), -1).astype(np.int64)
 
 
+def confusion(logits: Logits) -> Labels:
+    """(K, K + 1) samples of each class by their prediction; the last column is of those without one."""
+    classes = logits.logits.shape[1]
+    cells = logits.labels * (classes + 1) + logits.predictions % (classes + 1)
+    return np.bincount(cells, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
+
+
 def predict_logits(network: Network, loader: Loader, run: Run) -> Logits:
     """One fp32 forward pass over `loader`, in evaluation mode. Raises Stopped."""
     import torch

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from masktune.contract.report import VERSION, Report, accuracy
 from masktune.contract.report import saliency as section
-from masktune.contract.report.accuracy import ArmMetrics, Disagreement
+from masktune.contract.report.accuracy import ArmMetrics, Confusion, Disagreement
 from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
 from masktune.contract.report.metadata import MetadataSlice, MetadataSlices, SliceAgainstRest
 from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, RiskCurve
@@ -112,6 +112,13 @@ def _report(right: tuple[tuple[Arm, tuple[float, ...]], ...], n: int, groups: bo
         models={arm: ReportModel(id=f"mdl_{arm}", backbone="small_cnn", image_size=28) for arm in said},
         metrics={"val": figures, "test": figures},
         reliability={"val": reliability, "test": reliability},
+        confusion=Confusion(
+            classes=list(CLASSES),
+            counts={
+                arm: [[int(((labels == a) & (answers == b)).sum()) for b in (0, 1, -1)] for a in (0, 1)]
+                for arm, answers in said.items()
+            },
+        ),
         differences={"val": [], "test": _differences(said, labels, compared)},
         verdict=verdicts.get(Arm.RETRAINED, verdicts.get(Arm.MASKTUNE)),
         verdicts=verdicts if len(verdicts) > 1 else {},

@@ -77,6 +77,7 @@ async def show(job_id: str) -> None:
     )
     for split in splits[:1]:
         _split(report, split)
+    html("report_confusion", report=report)
     sliced = report.metadata_slices
     html(
         "report_metadata",

@@ -12,7 +12,7 @@ import numpy as np
 from masktune.contract.report import accuracy as section
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind
 from models.data.store import Store
-from models.evaluation.metrics import Logits, Metrics, Names, metrics
+from models.evaluation.metrics import Logits, Metrics, Names, confusion, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
 from models.evaluation.verdict import CONFIDENCE, compare, smallest_decisive, verdict
 from models.types import Bools, Labels
@@ -24,6 +24,8 @@ from worker.stages.seeds import SeedPredictions
 
 VERDICT_SPLIT = "test"
 """The verdict is about the split on which no choice was made."""
+MOST_CONFUSED = 20
+"""Classes; nobody reads a larger table of which is answered as which."""
 
 
 class Figures:
@@ -89,6 +91,7 @@ class Figures:
                 split: {arm: section.ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
             },
+            "confusion": self._confusion(),
             "differences": {split: self.differences(split) for split in self._logits},
             "disagreement": {
                 split: disagreement
@@ -127,6 +130,13 @@ class Figures:
             split: {arm: self._metrics(logits) for arm, logits in by_arm.items()}
             for split, by_arm in self._logits.items()
         }
+
+    def _confusion(self) -> section.Confusion | None:
+        of_test = self._logits.get(VERDICT_SPLIT, {})
+        if not of_test or len(self._store.classes) > MOST_CONFUSED:
+            return None
+        counts = {arm: confusion(logits).tolist() for arm, logits in of_test.items()}
+        return section.Confusion(classes=list(self._store.classes), counts=counts)
 
     def metrics_without_copies(self, splits: tuple[str, ...]) -> dict[str, dict[Arm, Metrics]]:
         """The same on those of the splits that were evaluated, with identical images counted once, for use of

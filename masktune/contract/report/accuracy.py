@@ -62,6 +62,14 @@ class ArmMetrics(Proportion):
         return getattr(self, name), getattr(self, low), getattr(self, high)
 
 
+class Confusion(Section):
+    """By arm: how many images of each class (rows) were answered as each class (columns, and a last one for
+    outputs that are not finite numbers)."""
+
+    classes: list[str]
+    counts: dict[Arm, list[list[int]]]
+
+
 class Difference(Section):
     """A statistic of model a minus that of model b on the same `n` samples, as a share.
 

@@ -6,7 +6,14 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, BackgroundGap, Disagreement, Verdict
+from masktune.contract.report.accuracy import (
+    ArmDifference,
+    ArmMetrics,
+    BackgroundGap,
+    Confusion,
+    Disagreement,
+    Verdict,
+)
 from masktune.contract.report.base import Section
 from masktune.contract.report.columns import ColumnShortcut
 from masktune.contract.report.groups import BalancedGroups
@@ -100,6 +107,9 @@ class Report(Section):
     )
     verdicts: dict[Arm, Verdict] = Field({}, description="On each model that was made against a shortcut.")
     metrics: dict[str, dict[Arm, ArmMetrics]] = Field(description="By split and arm.")
+    confusion: Confusion | None = Field(
+        None, description="Of the test split; null without one, and with more than 20 classes."
+    )
     differences: dict[str, list[ArmDifference]] = Field(
         description="By split: each model that was made against a shortcut minus each other model, paired."
     )

@@ -25,6 +25,10 @@ def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: Job
         ("masktune", "erm"),
         ("masktune", "masktune_control"),
     }
+    for arm, rows in report["confusion"]["counts"].items():
+        figures = report["metrics"]["test"][arm]
+        assert [sum(row) for row in rows] == [one["n"] for one in figures["classes"]]
+        assert [row[n] for n, row in enumerate(rows)] == [one["correct"] for one in figures["classes"]]
     assert report["verdict"]["b"] == "masktune_control"
     listed = {(d["b"], d["statistic"]): d for d in report["differences"]["test"]}
     for told in (report["verdict"]["deciding_difference"], report["verdict"]["accuracy_difference"]):

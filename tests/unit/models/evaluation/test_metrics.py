@@ -9,7 +9,7 @@ import torch
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.probabilities import Reliability
 from models.backbones.build import build_network
-from models.evaluation.metrics import Logits, Metrics, Names, metrics, predict_logits
+from models.evaluation.metrics import Logits, Metrics, Names, confusion, metrics, predict_logits
 from models.evaluation.reliability import calibration_error
 from models.run import Run
 from models.types import Labels
@@ -219,3 +219,9 @@ def test_logits_of_any_height_have_the_loss_of_their_differences() -> None:
     assert certain is not None
     assert (high.nll, high.brier, high.ece) == pytest.approx((low.nll, low.brier, low.ece), abs=1e-3)
     assert (certain.nll, certain.brier, certain.mce) == pytest.approx((500, 1, 0.5))
+
+
+def test_each_class_is_counted_by_its_answers() -> None:
+    answers = np.array([[2.0, 1, 0], [0, 1, 0], [0, 0, 1], [np.nan, 0, 0]], np.float32)
+    logits = Logits(np.arange(4), np.array([0, 0, 2, 2]), answers)
+    assert confusion(logits).tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]]
