@@ -60,13 +60,7 @@ async def show(job_id: str) -> None:
     show_steps(api(), current, own_key())
     if report.inferred_groups is not None:
         _inferred(report)
-    html(
-        "report_verdict",
-        report=report,
-        verdict=decision,
-        arms=models,
-        others=other_verdicts(report),
-    )
+    html("report_verdict", report=report, verdict=decision, others=other_verdicts(report))
     reliance = report.shortcut_reliance
     html(
         "report_answers",
