@@ -119,8 +119,7 @@ def metadata_slices(section: MetadataSlices, column: str) -> list[Row]:
 
 
 def may_be_object(saliency: SaliencySummary | None) -> set[str]:
-    """The regions of the import's check that may show the object: the centre, and each corner or edge where a
-    mean map of the original model has its maximum."""
+    """The centre, and each corner or edge where a mean map of the original model has its maximum."""
     regions = {"centre"}
     for mean in saliency.mean_maps.get(saliency.before, []) if saliency else []:
         if mean.map:

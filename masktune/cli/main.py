@@ -35,7 +35,7 @@ BEFORE_COMMAND = {"--url": True, "--key": True, "--ca-file": True, "--json": Fal
 
 
 class ConciseErrorGroup(TyperGroup):
-    """Takes the options of all client commands before a command too. Reports a usage error, and where to find
+    """Takes options of all client commands before a command too; reports a usage error, and where to find
     help, in one line instead of typer's five-line box."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -42,7 +42,7 @@ class Session:
 
     @cached_property
     def dataset_names(self) -> dict[str | None, str]:
-        """Names of the newest hundred data sets by id, from one request; others are shown by id only."""
+        """Names of the newest hundred data sets by id, from one request."""
         return {entry.id: entry.name for entry in islice(self.client.datasets.list(limit=100), 100)}
 
     def show(

@@ -230,8 +230,7 @@ class ImportReport(Shape):
     )
     duplicates: list[Duplicates] = Field(
         [],
-        description="The first 100, those with two labels before others, with 5 files of each; omitted in "
-        "lists of data sets.",
+        description="The first 100, those with two labels first, with 5 files of each; omitted in lists.",
     )
     classes: dict[str, dict[str, int]] = Field({}, description="Split → class → samples.")
     split_record: dict[str, Any] = Field({}, description="Which splits were given, which were made, and how.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.processes import Processes
+from tests.support.processes import ROOT, Processes
 from tests.support.waits import PATIENCE
 
 pytestmark = pytest.mark.docs
@@ -29,6 +29,11 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, cores)
 
 
+def intervals(row: str) -> list[tuple[float, float]]:
+    """Those of a row of figures, one of each model."""
+    return [(float(low), float(high)) for low, high in re.findall(r"\((\S+)–(\S+)\)", row)]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_core")
 def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes, tmp_path: Path) -> None:
@@ -42,6 +47,10 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
     erm, control, masktune = map(float, rates.groups())
     assert max(erm, control) < 50, "a model that learned the square is wrong there"
     assert masktune > 90
+    (of_readme,) = re.findall(r"^\| accuracy \|.*", (ROOT / "README.md").read_text(), re.MULTILINE)
+    (printed,) = re.findall(r"Average accuracy((?: \S+ \(\S+\)){3})", words)
+    for one, other in zip(intervals(of_readme), intervals(printed), strict=True):
+        assert max(one[0], other[0]) <= min(one[1], other[1]), "the README has other figures"
     for said in (
         "1,797 real handwritten digits",
         "100% succeeded",

@@ -83,8 +83,16 @@ def list_(
     session.show_all(
         models,
         (
-            *("id", "name", "arm", "data set", "backbone", "test accuracy", "worst group"),
-            *("size", "created", "drift"),
+            "id",
+            "name",
+            "arm",
+            "data set",
+            "backbone",
+            "test accuracy",
+            "worst group",
+            "size",
+            "created",
+            "drift",
         ),
         lambda m: (
             m.id,

@@ -63,8 +63,7 @@ class ArmMetrics(Proportion):
 
 
 class Confusion(Section):
-    """By arm: how many images of each class (rows) were answered as each class (columns, and a last one for
-    outputs that are not finite numbers)."""
+    """By arm: images of each class (rows) by answer (columns, and a last one for none)."""
 
     classes: list[str]
     counts: dict[Arm, list[list[int]]]
