@@ -11,6 +11,7 @@ from masktune.contract.report.text import evaluation_statement
 from tests.golden_texts.reports import golden_report
 from tests.golden_texts.visible_text import visible_text
 from tests.support.answers import DATASET, EVALUATION, JOB, JUDGEMENT, MODEL
+from tests.support.reports import evidence, report
 from web.shell import render
 from web.text import labels
 
@@ -95,3 +96,14 @@ def test_a_predict_job_shows_its_coverage_its_reasons_and_its_drift() -> None:
     assert "8 independent images of this job" in shown
     assert "callout bad" in page
     assert not visible_text(render("predictions_summary", job=job, counts=None)).strip()
+
+
+@pytest.mark.parametrize(("on_test", "may_be"), [(0.99, True), (0.4, False)])
+def test_the_centre_may_be_the_object_unless_the_test_images_refute_it(on_test: float, may_be: bool) -> None:
+    check = evidence(report())["properties"]
+    there = {"split": "test", "n": 9, "correct": 4, "accuracy": on_test, "low": 0.3, "high": on_test}
+    first = check["findings"][0] | {"where": "centre", "low": 0.9, "elsewhere": there}
+    shortcuts = check | {"findings": [first], "metadata": None}
+    dataset = Dataset.model_validate(DATASET | {"report": {"shortcuts": shortcuts}})
+    page = render("dataset_report", d=dataset, splits=[], link=str)
+    assert ("may be the object itself" in visible_text(page)) is may_be
