@@ -76,13 +76,12 @@ def follow_to_conclusion(session: Session, job: Job) -> None:
 
 
 def _with_bar(console: Console, changes: Iterable[Job]) -> Job:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
         TextColumn("{task.description:<34}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as bar:
@@ -118,8 +117,11 @@ def describe(job: Job) -> str:
 
 
 def _note(job: Job) -> str:
+    from masktune.contract.report.text.formats import duration
+
     progress = job.progress
-    parts = []
+    left = progress.eta_seconds if job.state == "running" else None
+    parts = [] if left is None else [f"{duration(left)} left"]
     epochs = progress.epochs or 0
     if epochs > 1 and job.state == "running":  # `epoch` counts those that are finished
         parts.append(f"epoch {min((progress.epoch or 0) + 1, epochs)} of {epochs}")

@@ -52,6 +52,17 @@ def test_the_epoch_is_the_one_that_runs(finished: int | None, number: int) -> No
     assert f"epoch {number} of 15" in out.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_time_left_is_what_the_service_says(terminal: bool) -> None:
+    out, progress = io.StringIO(), {"fraction": 0.5, "eta_seconds": 200.0}
+    console = Console(file=out, width=120, force_terminal=terminal)
+    follow(console, [a_job(state="running", progress=progress)])
+    assert "3 min 20 s left" in out.getvalue()
+    out.truncate(0)
+    follow(console, [a_job(state="running", progress=progress | {"eta_seconds": None})])
+    assert "left" not in out.getvalue()
+
+
 def test_on_a_terminal_there_is_a_bar() -> None:
     out = io.StringIO()
     console = Console(file=out, width=120, force_terminal=True)
