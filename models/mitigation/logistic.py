@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.mitigation.features import Head, HeadError
+from models.run import Run, ThrottledProgress
 from models.runtime.eager_optim import eager
 from models.types import Floats, Labels
 
@@ -24,6 +26,7 @@ _ITERATIONS = 300
 _HISTORY = 20
 _TOLERANCE = 1e-6  # on the largest absolute gradient
 _CONSTANT = 1e-6  # a feature with a smaller std counts as constant and is not scaled
+_STEPS, _PARTS = 30, 10_000  # of most fits, and of what is reported
 _NOT_FINITE = "the features of the training images are not all finite numbers: use another model"
 _LOGITS_AT_ONCE = 1 << 25
 """Logits computed at once, over rows and heads: 128 MiB, and a few times that with their gradients."""
@@ -34,6 +37,19 @@ once takes more memory and no less time."""
 
 def never() -> None:
     """Do nothing; the default `check`."""
+
+
+def counting_steps(run: Run, fits: int) -> Check:
+    """A `check` for so many fits, which reports their steps to `run`. Where they take more than most fits do,
+    each counts for less than the one before."""
+    progress, steps = ThrottledProgress(run, _PARTS), itertools.count(1)
+
+    def check() -> None:
+        run.check()
+        share = next(steps) / (_STEPS * fits)
+        progress.tick(int(_PARTS * share / (1 + share**4) ** 0.25), 0)
+
+    return check
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from worker.report.metadata_slices import make_metadata_slices
 from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
-from worker.report.saliency import costs_of_masks, explain_pool, make_saliency
+from worker.report.saliency import MAPS, MASKS, costs_of_masks, explain_pool, make_saliency
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
 from worker.results import EvaluateResult, Evaluation, JobVerdict, MaskResult, ModelSpec
 from worker.stages.context import StageContext, compared_models
@@ -53,7 +53,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
     if judged_models is not None:
         context = judged_models.context
     models, splits = compared_models(context).all, _splits(context)
-    cache = LogitsCache(context, passes=len(models) * len(splits) + 2)  # answers, maps, masks
+    cache = LogitsCache(context, passes=MAPS + len(models) * (len(splits) + MASKS))
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     further = further_seeds(context)
     own, inferred = context, JobGroups.of(context)

@@ -44,6 +44,8 @@ changes 10 points more answers than the rule asks for is seen in 85 % of draws
 (`research.shortcut_reliance`)."""
 MAX_CLASSES = 20
 """Most classes with mean maps, those with the most images: enough to look through."""
+# Of the progress of a report, where the logits of a model on a split have 1: for a backbone, and for a model.
+MAPS, MASKS = 3, 4
 _PICTURED, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
 _SIDE = 160  # pixels per side of a mean map's picture
 
@@ -119,7 +121,7 @@ def _explain(
     config, some_network = masking_of(context), next(iter(networks.values()))
 
     def explained(crop: Crop) -> list[PredictionMaps]:
-        with cache.passes.next() as run:
+        with cache.passes.next(MAPS) as run:
             loader = loader_for(context, some_network, rows, run, crop=crop)
             return predict_with_maps(list(networks.values()), loader, config, run)
 
@@ -253,7 +255,7 @@ def costs_of_masks(context: StageContext, pool: SaliencyPool, cache: LogitsCache
     masked: dict[Arm, MaskedPredictions] = {}
     for arms in same_size.values():
         networks = [pool.arms[arm].network for arm in arms]
-        with cache.passes.next() as run:
+        with cache.passes.next(MASKS * len(networks)) as run:
             loader = loader_for(context, networks[0], rows, run)
             plain = [pool.masking(arm) for arm in arms]
             masked |= zip(arms, predict_under_masks(networks, loader, plain, config, run), strict=True)

@@ -77,6 +77,10 @@ def logits_of(
     return Logits(rows, context.store.labels[rows], logits)
 
 
+# Shares of the progress of a stage where a pass has 1: of fits, and of the features of the training split.
+FITS, _TRAIN = 10, 5
+
+
 class Passes:
     """The progress of a stage that makes `count` passes or trainings, or more: each has its share."""
 
@@ -84,16 +88,16 @@ class Passes:
         self._run, self._count, self._begun = run, count, 0
 
     @contextmanager
-    def next(self) -> Iterator[Run]:
-        """The run of the next pass."""
-        before, self._begun = self._begun, self._begun + 1
+    def next(self, share: int = 1) -> Iterator[Run]:
+        """The run of the next pass, or of what takes as long as `share` passes."""
+        before, self._begun = self._begun, self._begun + share
         count = max(self._count, self._begun)
 
         def report(progress: Progress) -> None:
             """Report all passes as the steps of one epoch, in whole numbers so that the fraction is exact."""
             epochs = max(1, progress.epochs)
             steps = progress.steps * epochs
-            done = steps * before + min(steps, progress.epoch * progress.steps + progress.step)
+            done = steps * before + share * min(steps, progress.epoch * progress.steps + progress.step)
             self._run.on_progress(progress._replace(epoch=0, epochs=1, step=done, steps=steps * count))
 
         yield replace(self._run, on_progress=report)
@@ -105,11 +109,11 @@ def frozen_source(
     """The features that a training of `network` takes; None unless the job freezes the backbone."""
     if not context.params.freeze_backbone:
         return None
-    frozen, passes = FrozenFeatures(context, network, model=model), Passes(context.run, 2)  # of train and val
+    frozen, passes = FrozenFeatures(context, network, model=model), Passes(context.run, _TRAIN + 2)
     early = context.infers_groups
 
     def features(split: str) -> NDArray[np.float32]:
-        with passes.next() as run:
+        with passes.next(_TRAIN if split == "train" else 1) as run:
             if early and split == "train":  # the next stage reads early stages: one pass computes all
                 return frozen.load_stages(run).last.values
             return frozen.load(split, run)

@@ -6,7 +6,7 @@ from masktune.contract.vocabulary import Stage
 from models.mitigation.groups import class_groups
 from worker.results import HeadResult
 from worker.stages.context import StageContext
-from worker.stages.forward import LogitsCache
+from worker.stages.forward import FITS, LogitsCache
 from worker.stages.retrain_head import adopt_head, fit_head, publish_head
 from worker.stages.training import given_model, load
 from worker.stages.training_features import training_features
@@ -19,7 +19,7 @@ def head_control(context: StageContext) -> HeadResult:
     """
     model = given_model(context)
     network, card = load(context, model)
-    cache = LogitsCache(context, passes=2)
+    cache = LogitsCache(context, passes=1 + FITS)
     features = training_features(
         context,
         network,

@@ -27,6 +27,7 @@ from models.data.store import Store
 from models.mitigation.features import HeadError
 from models.mitigation.finder import MAX_CLASSES, infer_minority
 from models.mitigation.groups import Groups
+from models.mitigation.logistic import counting_steps
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import PatternGroups, pattern_groups
 from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, judged_features, shown_patterns
@@ -36,7 +37,13 @@ from models.run import Run
 from models.types import Bools, Floats, Labels
 from worker.results import GroupsResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
+from worker.stages.forward import (
+    FITS,
+    FrozenFeatures,
+    LogitsCache,
+    Passes,
+    loader_for,
+)
 from worker.stages.patterns import save_judge
 from worker.stages.training import given_model, load
 from worker.stages.training_features import training_features
@@ -81,13 +88,13 @@ def _inferred(context: StageContext) -> GroupsResult:
     model = given_model(context)
     network, card = load(context, model)
     frozen = bool(card.hyperparameters.get("freeze_backbone"))
-    cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS))
+    cache = LogitsCache(context, passes=1 + FITS + len(_JUDGED_SPLITS))
     folder = context.workspace.path / "features"
     features = training_features(
         context, network, cache, frozen=frozen, early=True, folder=folder, model=model.id
     )
     config = context.retraining.head if context.needs_groups else HeadConfig()
-    minority = infer_training_groups(context, features, config)
+    minority = infer_training_groups(context, features, config, cache.passes)
     patterns, doubt = np.full(len(context.store), -1), np.zeros(len(context.store))
     judge = None
     if minority.patterns is not None and minority.label_doubt is not None:
@@ -133,21 +140,28 @@ def _save_training_groups(groups: Groups, target: Path) -> None:
     )
 
 
-def infer_training_groups(context: StageContext, features: StageFeatures, config: HeadConfig) -> Minority:
+def infer_training_groups(
+    context: StageContext,
+    features: StageFeatures,
+    config: HeadConfig,
+    passes: Passes,
+) -> Minority:
     """What the finder says of the training split, with what a person said of some of its images."""
     rows = features.last.rows
-    return infer_minority(
-        features,
-        config,
-        classes=context.store.classes,
-        seed=context.run.seed,
-        pictures=context.store.pictures(rows),
-        clusters=context.store.clusters(rows),
-        answers=context.answers,
-        right_labels=context.right_labels,
-        device=context.run.device,
-        check=context.run.check,
-    )
+    with passes.next(FITS) as run:
+        return infer_minority(
+            features,
+            config,
+            classes=context.store.classes,
+            seed=run.seed,
+            pictures=context.store.pictures(rows),
+            clusters=context.store.clusters(rows),
+            answers=context.answers,
+            right_labels=context.right_labels,
+            device=run.device,
+            # By three early stages and the last features, at most.
+            check=counting_steps(run, 4 * (len(config.judge_penalties) + config.rounds)),
+        )
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,13 @@ from models.training.frozen import FeatureSource
 from models.types import Labels
 from worker.results import RepeatResult
 from worker.stages.context import StageContext
-from worker.stages.forward import LogitsCache, Passes, frozen_source, logits_of
+from worker.stages.forward import (
+    FITS,
+    LogitsCache,
+    Passes,
+    frozen_source,
+    logits_of,
+)
 from worker.stages.retrain_head import balanced_groups, fit_head
 from worker.stages.seeds import SeedPredictions
 from worker.stages.training import untrained_network
@@ -89,14 +95,14 @@ def _retrain_heads(
     folder: Path,
 ) -> tuple[bool, dict[Arm, dict[str, Labels]]]:
     """Whether any class was divided, and the answers of the retrained head and of its control."""
-    cache = LogitsCache(context, passes=3)  # the features and the fits
+    cache = LogitsCache(context, passes=1 + 3 * FITS)  # the features, the groups and two heads
     early = context.retraining.groups == "early_stages"
     frozen = context.params.freeze_backbone
     features = training_features(
         context, network, cache, frozen=frozen, early=early, folder=folder, model=None
     )
     classes = context.store.classes
-    groups = balanced_groups(context, features)
+    groups = balanced_groups(context, features, cache.passes)
     fit_head(context, network, features.last, groups, cache)
     by_arm, divided = {Arm.RETRAINED: answers(network)}, len(groups.names) > len(classes)
     if context.retraining.control:

@@ -22,6 +22,7 @@ from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.mitigation.features import Features, head_of, install_head
 from models.mitigation.groups import Groups, Source, cross_mistakes, label_groups
+from models.mitigation.logistic import counting_steps
 from models.mitigation.retrain import Candidate, RetrainedHead
 from models.mitigation.retrain import retrain_head as refit
 from models.mitigation.stage_features import StageFeatures
@@ -30,7 +31,7 @@ from models.training.checkpoints import weights_digest
 from models.types import Floats, Labels
 from worker.results import HeadResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward import LogitsCache
+from worker.stages.forward import FITS, LogitsCache, Passes
 from worker.stages.infer_groups import infer_training_groups, inferred_training_groups
 from worker.stages.training import given_model, load, publish_model
 from worker.stages.training_features import training_features
@@ -45,7 +46,7 @@ def retrain_head(context: StageContext) -> HeadResult:
     """
     model = given_model(context)
     network, card = load(context, model)
-    cache = LogitsCache(context, passes=2)  # the features and the fits
+    cache = LogitsCache(context, passes=1 + FITS)
     features = training_features(
         context,
         network,
@@ -55,7 +56,7 @@ def retrain_head(context: StageContext) -> HeadResult:
         folder=context.workspace.path / "features",
         model=model.id,
     )
-    groups = balanced_groups(context, features)
+    groups = balanced_groups(context, features, cache.passes)
     if len(groups.names) <= len(context.store.classes):
         context.log(UNDIVIDED_REASONS.get(groups.details.get("reason"), UNDIVIDED))
     head = fit_head(context, network, features.last, groups, cache)
@@ -67,12 +68,12 @@ def retrain_head(context: StageContext) -> HeadResult:
 # --- where the groups come from ---------------------------------------------------------------
 
 
-def balanced_groups(context: StageContext, features: StageFeatures) -> Groups:
+def balanced_groups(context: StageContext, features: StageFeatures, passes: Passes) -> Groups:
     """The groups, labelled or inferred as the job asks, that the last layer is balanced over."""
-    return _SOURCES[context.retraining.groups](context, features)
+    return _SOURCES[context.retraining.groups](context, features, passes)
 
 
-def _labels(context: StageContext, features: StageFeatures) -> Groups:
+def _labels(context: StageContext, features: StageFeatures, _: Passes) -> Groups:
     store, rows = context.store, features.last.rows
     return label_groups(
         features.last.labels,
@@ -83,14 +84,14 @@ def _labels(context: StageContext, features: StageFeatures) -> Groups:
     )
 
 
-def _early_stages(context: StageContext, features: StageFeatures) -> Groups:
+def _early_stages(context: StageContext, features: StageFeatures, passes: Passes) -> Groups:
     """Those of the job's own stage; another seed's are inferred here."""
     if Stage.INFER_GROUPS in context.spec.done:
         return inferred_training_groups(context)
-    return infer_training_groups(context, features, context.retraining.head).explained_groups()
+    return infer_training_groups(context, features, context.retraining.head, passes).explained_groups()
 
 
-def _cross_mistakes(context: StageContext, features: StageFeatures) -> Groups:
+def _cross_mistakes(context: StageContext, features: StageFeatures, _: Passes) -> Groups:
     return cross_mistakes(
         features.last,
         context.retraining.head,
@@ -102,7 +103,7 @@ def _cross_mistakes(context: StageContext, features: StageFeatures) -> Groups:
     )
 
 
-_SOURCES: Mapping[GroupSource, Callable[[StageContext, StageFeatures], Groups]] = {
+_SOURCES: Mapping[GroupSource, Callable[[StageContext, StageFeatures, Passes], Groups]] = {
     "labels": _labels,
     "early_stages": _early_stages,
     "cross_mistakes": _cross_mistakes,
@@ -116,8 +117,7 @@ def fit_head(
     context: StageContext, network: Network, features: Features, groups: Groups, cache: LogitsCache
 ) -> RetrainedHead:
     """Fit a head balanced over `groups` and install it in the network."""
-    with cache.passes.next() as run:
-        run.on_progress(Progress(0, 1, 0, 1, 0.0))
+    with cache.passes.next(FITS) as run:
         head = refit(
             network,
             features,
@@ -126,7 +126,7 @@ def fit_head(
             seed=run.seed,
             clusters=context.store.clusters(features.rows),
             device=run.device,
-            check=run.check,
+            check=counting_steps(run, len(context.retraining.head.penalties) + 1),
         )
         run.on_progress(Progress(1, 1, 1, 1, 0.0))
     return head

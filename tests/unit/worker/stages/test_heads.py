@@ -19,11 +19,11 @@ from models.mitigation.groups import class_groups
 from models.mitigation.retrain import retrain_head
 from models.mitigation.stage_features import Axes, StageFeatures
 from models.mitigation.stages import Stage
-from models.run import Run
+from models.run import Progress, Run
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.seeds import shifted
 from worker.stages.context import StageContext
-from worker.stages.forward import LogitsCache, Passes
+from worker.stages.forward import FITS, LogitsCache, Passes
 from worker.stages.retrain_head import balanced_groups, fit_head
 
 pytestmark = pytest.mark.trains
@@ -81,7 +81,7 @@ def test_both_images_of_a_subject_or_of_a_picture_are_judged_alike(
     tmp_path: Path, source: str, pairs: str
 ) -> None:
     stage_context = context(tmp_path, source, pairs=pairs)
-    groups = balanced_groups(stage_context, stages())
+    groups = balanced_groups(stage_context, stages(), Passes(stage_context.run, FITS))
     assert groups.inferred
     assert np.array_equal(groups.assigned[::2], groups.assigned[1::2])
     assert 0.3 < (groups.assigned % 2).mean() < 0.7  # half are mistakes, as of a coin
@@ -110,3 +110,26 @@ def test_without_subjects_the_weights_are_those_of_independent_images(tmp_path: 
     assert np.array_equal(head.head.weight, plain.head.weight)
     assert np.array_equal(head.held_out, plain.held_out)
     assert head.candidates == plain.candidates
+
+
+@pytest.mark.parametrize("what", ["groups", "head"])
+def test_what_is_done_rises_while_heads_are_fitted(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.run._REPORT_SECONDS", 0.0)
+    reports: list[Progress] = []
+    stage_context = context(tmp_path, "early_stages")
+    passes = Passes(Run(on_progress=reports.append), FITS)
+    if what == "groups":
+        balanced_groups(stage_context, stages(), passes)
+    else:
+        network, groups = (
+            build_network("small_cnn", classes=2, image_size=16),
+            class_groups(LABELS, ("a", "b")),
+        )
+        fit_head(
+            stage_context, network, features(), groups, cast(LogitsCache, SimpleNamespace(passes=passes))
+        )
+    shares = [report.step / report.steps for report in reports]
+    assert shares == sorted(shares)
+    assert len({share for share in shares if share < 1}) > 10
