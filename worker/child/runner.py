@@ -20,10 +20,10 @@ from core.errors import JobError
 from core.loading import loading
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig
-from masktune.contract.job_params import AnyParams
-from masktune.contract.vocabulary import JobKind, Stage
+from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, MitigateConfig
+from masktune.contract.vocabulary import CONTROLS, JobKind, Stage
 from models.data.report import ImportStopped
+from models.data.splits import SPLITS
 from models.run import Progress, Stopped, device_name, resolve_device
 from worker.child.failures import explain
 from worker.child.pipes import Reporter
@@ -34,89 +34,107 @@ from worker.shard_tasks import PassSpec
 from worker.stages.context import StageContext
 from worker.workspace import Workspace
 
+# Images in forward passes, or seconds of fits on two cores; and what each takes, until some were timed.
+Cost = tuple[float, float]
+_PACES = 0.01, 1.0
 
-def _finetune(params: Hyperparameters, *, frozen: float) -> float:
-    """A training step costs about three forward passes: one forward, and a backward worth two.
 
-    With a frozen backbone, the steps cost next to nothing once the features are there.
+def _costs(context: StageContext, stages: Sequence[Stage]) -> Mapping[Stage, Cost]:
+    """Of a job's `stages`; all alike unless it trains.
+
+    A training step costs three forward passes: one forward, and a backward worth two.
+    With a frozen backbone, steps cost next to nothing once the features are there.
+    Fits cost the same whatever the network. `worker.report.saliency` has the limits of maps and masks.
     """
-    return params.masking.iterations * (frozen if params.freeze_backbone else 3.0 * params.finetune.epochs)
-
-
-def _costs(params: AnyParams, stages: Sequence[Stage]) -> dict[Stage, float]:
-    """Those of a job's stages, in passes where it trains, else all alike.
-
-    `repeat` takes what the stages before it take, for each further seed; the features of a frozen backbone
-    are there by then.
-    """
+    params, arms = context.spec.params, context.spec.model_ids
     if not isinstance(params, Hyperparameters):
-        return dict.fromkeys(stages, 1.0)
-    costs: dict[Stage, float] = {}
-    for stage in stages:
-        if stage is Stage.REPEAT and isinstance(params, MitigateConfig):
-            once = costs | ({Stage.ERM: 0.3} if params.freeze_backbone else {})
-            costs[stage] = len(params.further_seeds) * sum(once.values())
-        else:
-            costs[stage] = _PASSES[stage](params)
-    return costs
-
-
-_PASSES: Mapping[Stage, Callable[[Hyperparameters], float]] = {
-    Stage.ERM: lambda params: 1.3 if params.freeze_backbone else 3.0 * params.epochs,
-    Stage.INFER_GROUPS: lambda params: 0.7 if params.freeze_backbone else 1.5,
-    Stage.RETRAIN_HEAD: lambda _: 0.2,
-    Stage.HEAD_CONTROL: lambda _: 0.1,
-    Stage.MASK: lambda _: 1.0,
-    Stage.FINETUNE: lambda params: _finetune(params, frozen=1.0),
-    Stage.CONTROL: lambda params: _finetune(params, frozen=0.1),
-    Stage.CALIBRATE: lambda _: 0.5,
-    Stage.EVALUATE: lambda _: 1.5,
-}
+        return dict.fromkeys(stages, (1.0, 0.0))
+    train, val, calibration, test = (context.store.counts[split] for split in SPLITS)
+    frozen, epoch = params.freeze_backbone, 3 * train + val
+    networks, explained = 1 if frozen else len(arms), sum(arm not in CONTROLS for arm in arms)
+    finetune = params.masking.iterations * (train if frozen else params.finetune.epochs * epoch)
+    heads = (params.head, len(params.further_seeds)) if isinstance(params, MitigateConfig) else None
+    head, seeds = heads or (HeadConfig(), 0)
+    fit = 0.03 + 6e-5 * train * len(context.store.classes)
+    judges = 4 * (len(head.judge_penalties) + head.rounds) * fit if context.infers_groups else 0.0
+    balanced = 0.6 * (len(head.penalties) + 1) * fit
+    costs = {
+        Stage.ERM: (train + val if frozen else params.epochs * epoch, 0.0),
+        Stage.INFER_GROUPS: (0.0, judges),
+        Stage.RETRAIN_HEAD: (0.0, balanced),
+        Stage.HEAD_CONTROL: (0.0, balanced / 2),  # nothing, where no class is divided
+        Stage.MASK: (2 * train + 10 * min(val, 1024), 0.0),
+        Stage.FINETUNE: (finetune, 0.0),
+        Stage.CONTROL: (0.1 * finetune if frozen else finetune, 0.0),
+    }
+    images, fits = (seeds * sum(costs[one][kind] for one in costs if one in stages) for kind in (0, 1))
+    costs |= {
+        Stage.REPEAT: (0.0, fits) if frozen else (images, 0.0),
+        Stage.CALIBRATE: (
+            calibration if frozen else networks * (train + val + calibration),
+            0.0,
+        ),
+        Stage.EVALUATE: (
+            networks * test
+            + 2 * min(test, 2048) * (1 if frozen else explained)  # maps
+            + 2 * min(test, 512) * explained,  # masks
+            0.0,
+        ),
+    }
+    return {stage: costs[stage] for stage in stages}
 
 
 class JobProgress:
     """Turns the progress of a stage into the progress of the job, which never falls.
 
     A stage may pass over the images more than once: it computes features, then trains on them.
+    The time left is that of the work left, at the paces of passes and of fits so far.
     """
 
-    def __init__(self, params: AnyParams, stages: Sequence[Stage], remaining: Sequence[Stage]) -> None:
-        """Of a job with these `stages`, of which some are `remaining`."""
-        costs = _costs(params, stages)
-        total = sum(costs.values())
-        self._share = {stage: cost / total for stage, cost in costs.items()}
-        self._before = 1.0 - sum(self._share[stage] for stage in remaining)
-        self._start, self._started_at = self._before, time.monotonic()
-        self._stage_fraction = 0.0
+    def __init__(self, costs: Mapping[Stage, Cost], done: Mapping[Stage, float]) -> None:
+        """Of a job with these `costs` of its stages, of which some are `done`, in so many seconds."""
+        self._costs, self._seconds, self._shares = costs, dict(done), dict.fromkeys(done, 1.0)
+        self._counted = dict[Stage, float]()  # of the shares, in the fraction
+        self._stage_at, self._fraction = time.monotonic(), 0.0
 
     def report(self, stage: Stage, progress: Progress, *, advanced: bool = False) -> ProgressReport:
         """The message about the progress of this stage; `advanced`: work was checkpointed."""
         done = progress.epoch + (progress.step / progress.steps if progress.steps else 0.0)
-        stage_fraction = min(1.0, done / progress.epochs) if progress.epochs else 0.0
-        self._stage_fraction = stage_fraction = max(self._stage_fraction, stage_fraction)
-        fraction = min(1.0, self._before + self._share[stage] * stage_fraction)
-        gained, eta = fraction - self._start, None
-        if gained >= 0.005:  # at the pace of this attempt, which is unknown until then
-            eta = round((time.monotonic() - self._started_at) * (1.0 - fraction) / gained, 1)
+        share = min(1.0, done / progress.epochs) if progress.epochs else 0.0
+        self._shares[stage] = share = max(share, self._shares.get(stage, 0.0))
+        self._seconds[stage] = time.monotonic() - self._stage_at
+        paces = self._pace(0), self._pace(1)
+        costs = {one: cost[0] * paces[0] + cost[1] * paces[1] for one, cost in self._costs.items()}
+        left = sum(cost * (1.0 - self._shares.get(one, 0.0)) for one, cost in costs.items())
+        gained = sum(costs[one] * (part - self._counted.get(one, 0.0)) for one, part in self._shares.items())
+        self._counted = dict(self._shares)
+        # The share of the whole would fall whenever the rest turns out to take longer.
+        self._fraction += (1.0 - self._fraction) * gained / (left + gained or 1.0)
         return ProgressReport(
-            fraction=round(fraction, 4),
+            fraction=round(self._fraction, 4),
             stage=stage,
-            stage_fraction=round(stage_fraction, 4),
+            stage_fraction=round(share, 4),
             epoch=progress.epoch,
             epochs=progress.epochs,
             step=progress.step,
             steps=progress.steps,
             images_per_second=round(progress.images_per_second, 1),
-            eta_seconds=eta,
+            eta_seconds=round(left, 1) if left < 0.995 * sum(costs.values()) else None,
             metrics=dict(progress.metrics),
             advanced=advanced,
         )
 
+    def _pace(self, kind: int) -> float:
+        """Seconds for each of the first or second number of the costs."""
+        timed = [stage for stage in self._shares if self._costs[stage][kind]]
+        amount = sum(self._costs[stage][kind] * self._shares[stage] for stage in timed)
+        seconds = sum(self._seconds[stage] for stage in timed)
+        return seconds / amount if seconds and amount else _PACES[kind]
+
     def finished(self, stage: Stage) -> ProgressReport:
         """The message about a stage that has just finished."""
         last = self.report(stage, Progress(1, 1, 0, 1, 0.0))
-        self._before = min(1.0, self._before + self._share[stage])
-        self._stage_fraction = 0.0
+        self._stage_at = time.monotonic()
         return last
 
 
@@ -166,7 +184,9 @@ class Job:
     @cached_property
     def progress(self) -> JobProgress:
         """The progress of the whole job, from the first use on."""
-        return JobProgress(self.spec.params, [*self.spec.done, *self.spec.stages], self.spec.stages)
+        done, left = self.spec.done, self.spec.stages
+        costs = _costs(self.context(left[0]), [*done, *left])
+        return JobProgress(costs, {stage: one.seconds or 0.0 for stage, one in done.items()})
 
     def run(self) -> int:
         """Run the remaining stages and return the exit code. Unexpected errors are raised."""
@@ -190,12 +210,12 @@ class Job:
         with loading():
             function = stage_function(stage)  # imports are not counted in the stage's time
         self.reporter.send(StageStarted(stage=stage))
-        started = time.monotonic()
+        progress, started = self.progress, time.monotonic()
         stage_result = function(self.context(stage))
         if stage_result.seconds is None:
             stage_result = replace(stage_result, seconds=round(time.monotonic() - started, 3))
         stage_result = replace(stage_result, device=device_name(self.device))
-        self.reporter.send(self.progress.finished(stage))
+        self.reporter.send(progress.finished(stage))
         keys = artifacts_of({stage: stage_result})
         if isinstance(stage_result, ImportResult) and not stage_result.ready and self.spec.dataset:
             keys += filter(None, [self.spec.dataset.source.get("upload")])  # stays beside an invalid data set
