@@ -114,7 +114,8 @@ class Services:
 
 
 def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
-    """Build the application. It opens nothing until its lifespan starts, which also migrates the database.
+    """Build the application.
+    It opens nothing until its lifespan starts, which also migrates the database.
 
     `tracing` overrides what the settings ask for.
     """

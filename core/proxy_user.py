@@ -20,8 +20,8 @@ _SHORTEST_PREFIX = 8
 
 @dataclass(frozen=True)
 class ProxyUser:
-    """The headers that name the person and their groups, and from whom they are believed. Without `header`,
-    nobody is."""
+    """The headers that name the person and their groups, and from whom they are believed.
+    Without `header`, nobody is."""
 
     header: str = ""
     groups_header: str = ""
@@ -52,8 +52,8 @@ class ProxyUser:
 
 
 def parse_proxy_scopes(text: str, *, has_groups: bool) -> dict[str, frozenset[Scope]]:
-    """Group → scopes of `group=scope+scope`, separated by commas. Raises ValueError if some cannot be meant;
-    without a header for groups, the only group is `EVERYONE`."""
+    """Group → scopes of `group=scope+scope`, separated by commas.
+    Raises ValueError if some cannot be meant; without a header for groups, the only group is `EVERYONE`."""
     scopes_by_group: dict[str, frozenset[Scope]] = {}
     for part in entries(text):
         group, _, scopes = (piece.strip() for piece in part.rpartition("="))

@@ -45,7 +45,8 @@ class Patience:
 
 
 def upgrade(url: str) -> None:
-    """Apply the missing migrations. Concurrent callers wait for the first.
+    """Apply the missing migrations.
+    Concurrent callers wait for the first.
 
     A database of a newer version is left alone, so that old code works on new tables during a rolling update
     and after a rollback by one version. Migrations must therefore only add, or remove what the previous

@@ -44,8 +44,9 @@ class ModelError(LearningError, ValueError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the weights do not say. `mean`, `std`: see `BackboneSpec`; `digest`: see `weights_digest`;
-    `grey_window`: how the network saw 16-bit grey images (see `models.data.grey`)."""
+    """What the weights do not say.
+    `mean`, `std`: see `BackboneSpec`; `digest`: see `weights_digest`; `grey_window`: how the network saw
+    16-bit grey images (see `models.data.grey`)."""
 
     backbone: str
     classes: tuple[str, ...]
@@ -105,7 +106,8 @@ def card_of(
 
 
 def save_model(network: Network, card: ModelCard, folder: Path, *, with_backbone: bool = True) -> None:
-    """Write weights and card into `folder`, replacing older ones. The caller publishes the folder.
+    """Write weights and card into `folder`, replacing older ones.
+    The caller publishes the folder.
 
     Without the backbone, its weights are left out, for `save_backbone` to write them.
     """

@@ -68,9 +68,10 @@ def trace(
     free: Mapping[str, Mapping[str, int]],
     what: str,
 ) -> torch.onnx.ONNXProgram:
-    """Trace a module on the CPU with these inputs, by name. The first dimensions of an input that `free`
-    names may have any size from the least on; with one that is too small for the module, torch traces it
-    twice. Raises `ModelError`, which says that `what` cannot be exported.
+    """Trace a module on the CPU with these inputs, by name.
+    The first dimensions of an input that `free` names may have any size from the least on; with one that is
+    too small for the module, torch traces it twice. Raises `ModelError`, which says that `what` cannot be
+    exported.
     """
     sizes = {
         name: {

@@ -21,8 +21,9 @@ _REPORT_SECONDS = 0.3
 
 
 class Progress(NamedTuple):
-    """One report of a running stage. `epoch` counts finished epochs, `step` finished steps of this one.
-    `checkpoint`: a part of the stage's work was saved, from which another attempt goes on."""
+    """One report of a running stage.
+    `epoch` counts finished epochs, `step` finished steps of this one. `checkpoint`: a part of the stage's
+    work was saved, from which another attempt goes on."""
 
     epoch: int
     epochs: int

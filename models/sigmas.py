@@ -40,8 +40,8 @@ ITERATIONS = 3
 def fix_sigmas(
     network: Network, store: Store, config: Hyperparameters, run: Run
 ) -> tuple[Hyperparameters, SigmasChoice | None]:
-    """Replace `auto` by the number that suits `network`, the ERM model, and say how it was chosen. If larger
-    masks are too large, mask and finetune `ITERATIONS` times.
+    """Replace `auto` by the number that suits `network`, the ERM model, and say how it was chosen.
+    If larger masks are too large, mask and finetune `ITERATIONS` times.
 
     The same weights and data give the same number, so a resumed run measures again. Later iterations keep it.
     Without `auto`, or with a `share`, there is nothing to choose (None). Raises Stopped.
@@ -76,8 +76,9 @@ def _measure(network: Network, store: Store, config: Hyperparameters, run: Run) 
 
 
 def balanced_accuracy(predicted: Labels, labels: Labels) -> BalancedAccuracy:
-    """Over the classes that occur in `labels` (N,), N > 0. Balanced, because a model whose shortcut is hidden
-    gives one answer to everything: right as often as that class is common, in a plain accuracy."""
+    """Over the classes that occur in `labels` (N,), N > 0.
+    Balanced, because a model whose shortcut is hidden gives one answer to everything: right as often as that
+    class is common, in a plain accuracy."""
     of_classes = [predicted[labels == label] == label for label in np.unique(labels)]
     shares = [(int(right.sum()), len(right)) for right in of_classes]
     return BalancedAccuracy(float(np.mean([k / n for k, n in shares])), *mean_share(shares))

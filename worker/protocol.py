@@ -173,7 +173,8 @@ def shard_line(task: ShardTask) -> bytes:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set. `source` is for its import, the other fields are for all other jobs.
+    """A data set.
+    `source` is for its import, the other fields are for all other jobs.
 
     `shortcuts` is the finding of the import (`models.shortcuts.ShortcutCheck` as JSON).
     """
@@ -223,7 +224,8 @@ def _as_json(read: WithInfoValidatorFunction, write: SerializerFunction) -> GetP
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A job as its child sees it. `stages` are still to run; `done` holds the results of the finished ones.
+    """A job as its child sees it.
+    `stages` are still to run; `done` holds the results of the finished ones.
 
     It holds all that the stages need from the database: importing SQLAlchemy would take half a second.
     `model` is the id of the model that the job was given, either directly or through its mask set.

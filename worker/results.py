@@ -52,9 +52,10 @@ class PatternJudgeSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model of the registry, or one that a stage has made; `image_size` in pixels. `backbone_artifact` has
-    its backbone if that is shared, with weights of this digest (`tensors_digest`). No policy rests on a
-    calibration that `calibration_is_imported`, with the model from another service, as version 0.1.0 did."""
+    """A model of the registry, or one that a stage has made; `image_size` in pixels.
+    `backbone_artifact` has its backbone if that is shared, with weights of this digest (`tensors_digest`). No
+    policy rests on a calibration that `calibration_is_imported`, with the model from another service, as
+    version 0.1.0 did."""
 
     id: str
     arm: Arm
@@ -86,8 +87,8 @@ class StageResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportResult(StageResult):
-    """Of an import; `ready` says whether the data set can be used, and `problems` why not. `summary` is the
-    data set's report."""
+    """Of an import; `ready` says whether the data set can be used, and `problems` why not.
+    `summary` is the data set's report."""
 
     stage: Literal[Stage.IMPORT] = Stage.IMPORT
     artifact: str
@@ -99,8 +100,9 @@ class ImportResult(StageResult):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult(StageResult):
-    """Of a training. `artifact` holds its checkpoints; `epoch` (from 1) is the one that the model is of, and
-    `weights` is their digest."""
+    """Of a training.
+    `artifact` holds its checkpoints; `epoch` (from 1) is the one that the model is of, and `weights` is their
+    digest."""
 
     stage: Literal[Stage.ERM, Stage.FINETUNE, Stage.CONTROL]
     artifact: str

@@ -52,8 +52,8 @@ _TASK: TypeAdapter[ShardTask] = TypeAdapter(ShardTask)
 
 
 class ShardExchange:
-    """Hands one shard at a time from the broker's thread to a slot without a job. What no slot takes stays
-    with the broker."""
+    """Hands one shard at a time from the broker's thread to a slot without a job.
+    What no slot takes stays with the broker."""
 
     def __init__(self) -> None:
         self._offered: ShardTask | None = None

@@ -31,7 +31,8 @@ KeyringDep = Annotated[Keyring, opened("keyring")]
 
 
 class RequiredScope:
-    """What a route requires of its caller. As a dependency it does nothing: `CallerFirst` has checked it.
+    """What a route requires of its caller.
+    As a dependency it does nothing: `CallerFirst` has checked it.
 
     `also` is a second scope that the caller must have. The rate limit of `scope` is charged. Without a scope,
     every caller that is known is accepted, at any rate.
@@ -46,8 +47,8 @@ class RequiredScope:
 
 
 class CallerFirst(APIRoute):
-    """Route that authenticates before the body is read; FastAPI reads the body before any dependency. What
-    changes something is recorded in the audit log."""
+    """Route that authenticates before the body is read; FastAPI reads the body before any dependency.
+    What changes something is recorded in the audit log."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = self.get_answer_handler()

@@ -36,8 +36,9 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer realm="masktune"'}
 
 @dataclass(frozen=True)
 class Caller:
-    """The bearer of a key, or a person (`app.auth.people`). Unlike the key, `id` may be logged and stored: a
-    created key's id, `PERSON` and the name of a person, or a digest.
+    """The bearer of a key, or a person (`app.auth.people`).
+    Unlike the key, `id` may be logged and stored: a created key's id, `PERSON` and the name of a person, or a
+    digest.
 
     `name` is set for created keys and people only.
     """
@@ -98,7 +99,8 @@ class Keyring:
         self._read_at = self._rests_until = float("-inf")
 
     async def identify(self, secret: str | None) -> Caller:
-        """Return the caller with this key, or raise `Unauthenticated`. Compares all digests in constant time.
+        """Return the caller with this key, or raise `Unauthenticated`.
+        Compares all digests in constant time.
 
         If the created keys cannot be read, the operator's keys still work, and any other key raises the
         database's error: a key is not accepted while its revocation cannot be checked.

@@ -60,7 +60,8 @@ class Rates:
         self._answered_at = self._away_until = float("-inf")
 
     async def count(self, caller: Caller, scope: Scope) -> dict[str, str]:
-        """Count a request. Returns the rate limit headers, or raises `TooManyRequests`.
+        """Count a request.
+        Returns the rate limit headers, or raises `TooManyRequests`.
 
         If Redis does not answer, the request passes. The limits keep the service fair among trusted keys, and
         refusing all of them while Redis restarts would itself be an outage. The limits that protect the

@@ -105,8 +105,8 @@ def list_audit(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """Every request that changed something has an entry for `MASKTUNE_AUDIT_DAYS`. Refused requests, dry runs
-    and predictions change nothing and have none."""
+    """Every request that changed something has an entry for `MASKTUNE_AUDIT_DAYS`.
+    Refused requests, dry runs and predictions change nothing and have none."""
     filters = audits.AuditFilters(actor, action, object, seconds(created_after), seconds(created_before))
     rows = audits.listing(session, filters, before=lists.decode(cursor), limit=limit + 1)
     return conditional(request, lists.page(rows, limit, audit.describe))

@@ -70,8 +70,8 @@ class InferredSamples(NamedTuple):
 
 
 def read(session: Session, artifacts: Artifacts, dataset: str, job_id: str) -> InferredSamples:
-    """What the job has inferred. Raises `InvalidInput` if it is not one of the data set, or has named no
-    pattern."""
+    """What the job has inferred.
+    Raises `InvalidInput` if it is not one of the data set, or has named no pattern."""
     job = session.get(JobRow, job_id)
     if job is None or job.dataset_id != dataset:
         raise InvalidInput.field("?inferred_by", "unknown", f"data set {dataset} has no job {job_id}")

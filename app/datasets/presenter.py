@@ -101,8 +101,9 @@ def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | N
 
 @lru_cache(maxsize=256)
 def _first_files(file: Path, changed: int) -> dict[str, Any]:
-    """Return the first rejected files and duplicates. Cached, since reports on millions of files take seconds
-    to read; `changed` (mtime) invalidates the cache."""
+    """Return the first rejected files and duplicates.
+    Cached, since reports on millions of files take seconds to read; `changed` (mtime) invalidates the cache.
+    """
     report = json.loads(file.read_text(encoding="utf-8"))
     rejected = [Rejected(**entry) for entry in report["rejected"][:REJECTED_SHOWN]]
     alike = sorted(report["duplicates"], key=lambda entry: NoteCode.CONFLICTING_LABELS not in entry["codes"])

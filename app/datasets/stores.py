@@ -23,8 +23,8 @@ _RETRY_SECONDS = 5
 
 
 class Stores:
-    """The most recently used stores, by artifact key. Opening one reads its index, not its images, but first
-    downloads all of it if it is in an object store."""
+    """The most recently used stores, by artifact key.
+    Opening one reads its index, not its images, but first downloads all of it if it is in an object store."""
 
     def __init__(self, artifacts: Artifacts, *, capacity: int = 16) -> None:
         self._artifacts, self._capacity = artifacts, capacity

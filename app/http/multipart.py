@@ -18,8 +18,8 @@ MAX_PARTS = 16
 
 
 class PartParser(ABC):
-    """Parses a body that is fed piece by piece. Subclasses take its parts, one after the other, and append
-    what belongs to a file to `pieces`.
+    """Parses a body that is fed piece by piece.
+    Subclasses take its parts, one after the other, and append what belongs to a file to `pieces`.
 
     Every fault of the form itself is raised as the `InvalidInput` that `fault` makes of it.
     """

@@ -31,7 +31,8 @@ class _Read(NamedTuple, Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Blocking reads by key, in the threads of `limiter`. Use it only in the event loop's thread.
+    """Blocking reads by key, in the threads of `limiter`.
+    Use it only in the event loop's thread.
 
     What is read is shared by several requests and must not be modified.
     `written` grows with each write of
@@ -51,8 +52,8 @@ class SingleFlight(Generic[T]):
         self._reads: dict[Hashable, _Read[T]] = {}
 
     async def get(self, key: Hashable, read: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:
-        """Return (or raise) the outcome of `read`, or of an equal one that is fresh. `limiter`: instead of
-        the usual one."""
+        """Return (or raise) the outcome of `read`, or of an equal one that is fresh.
+        `limiter`: instead of the usual one."""
         latest = self._reads.get(key)
         if latest is None or not self._is_fresh(latest):
             if len(self._reads) >= _MOST_READS:  # few can be fresh, and those are simply read again

@@ -18,7 +18,8 @@ _RETRY_SECONDS = 2
 
 
 class EngineCache:
-    """Engines by pair. An engine that is evicted while it answers lives until it has answered.
+    """Engines by pair.
+    An engine that is evicted while it answers lives until it has answered.
 
     Loads run one after the other in one thread, because two at once would need the memory of two.
     """
@@ -53,7 +54,8 @@ class EngineCache:
             return engine
 
     def begin(self, pair: Pair) -> Future[Engine]:
-        """Return the engine of this pair as a future, and start loading it if needed. Thread-safe.
+        """Return the engine of this pair as a future, and start loading it if needed.
+        Thread-safe.
 
         Callers may share the future. Raises `Unavailable` once the cache is closed.
         """

@@ -98,8 +98,9 @@ class Inference:
         *,
         features: bool = False,
     ) -> ForwardResult:
-        """Compute the images' scores, in order. Raises `BadImage`, `Unavailable`, what the engine raises, and
-        `InvalidInput` for a model whose scores of these images are no finite numbers.
+        """Compute the images' scores, in order.
+        Raises `BadImage`, `Unavailable`, what the engine raises, and `InvalidInput` for a model whose scores
+        of these images are no finite numbers.
 
         Cancelling it frees its places in the queue.
         """
@@ -111,8 +112,8 @@ class Inference:
         return ForwardResult(squares, scores)
 
     async def _decode(self, uploads: Sequence[Upload], engine: Engine) -> NDArray[np.uint8]:
-        """Decode to (n, 3, S, S) RGB, in order, as the engine's networks see them. Raises `BadImage`, which
-        names each invalid image."""
+        """Decode to (n, 3, S, S) RGB, in order, as the engine's networks see them.
+        Raises `BadImage`, which names each invalid image."""
         from app.inference.images import to_square  # imports torch, which the engine has already loaded
 
         size, window = engine.image_size, engine.grey_window

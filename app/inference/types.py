@@ -87,7 +87,8 @@ class Scores(NamedTuple):
 
 
 class Engine(Protocol):
-    """A loaded pair, run in one call. Images are (N, 3, S, S) uint8 RGB.
+    """A loaded pair, run in one call.
+    Images are (N, 3, S, S) uint8 RGB.
 
     Must be thread-safe: predictions and slow explanations call it from two threads at the same time.
     """
@@ -150,8 +151,8 @@ class Calibration:
 
     @cached_property
     def of_scores_alone(self) -> Calibration:
-        """The calibration of the rule that answers by the score alone, and so needs no features. Without
-        groups and classes, whose tables are of the full rule."""
+        """The calibration of the rule that answers by the score alone, and so needs no features.
+        Without groups and classes, whose tables are of the full rule."""
         if not self.unlike_answered:
             return self
         return replace(

@@ -179,8 +179,9 @@ class EventFeed:
         return any(behind)
 
     def _fetch(self, after: dict[str, int], fresh: set[str]) -> _Poll:
-        """Poll once. The state of the `fresh` jobs is read before the numbers, so that a job that ends in
-        between is reported by its event, exactly once."""
+        """Poll once.
+        The state of the `fresh` jobs is read before the numbers, so that a job that ends in between is
+        reported by its event, exactly once."""
         states: dict[str, JobState] = {}
         with self._database.read() as session:
             for job_id in fresh:

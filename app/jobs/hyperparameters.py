@@ -38,8 +38,9 @@ def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperp
 
 
 def resolve_mitigation(base: Mapping[str, Any], request: MitigateRequest, **fixed: Any) -> MitigateConfig:
-    """As `resolve`. By default, MaskTune is run where the whole network is trained, and
-    the threshold of its masks is the one that the model's deletion curve shows."""
+    """As `resolve`.
+    By default, MaskTune is run where the whole network is trained, and the threshold of its masks is the one
+    that the model's deletion curve shows."""
     params = _resolve(MitigateConfig, merge(base, {"masking": {"sigmas": "auto"}}), request, fixed)
     if "masktune" in explicit_fields(request):
         return params

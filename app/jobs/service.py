@@ -39,8 +39,8 @@ from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
 
 @dataclass(frozen=True)
 class JobQueue:
-    """`max_active` is how many jobs of one key may wait or run at a time; 0 is any number. `import_slots` is
-    how many imports a worker runs beside its other jobs."""
+    """`max_active` is how many jobs of one key may wait or run at a time; 0 is any number.
+    `import_slots` is how many imports a worker runs beside its other jobs."""
 
     max_active: int
     import_slots: int
@@ -134,8 +134,8 @@ def resume(session: Session, queue: JobQueue, job_id: str) -> JobRow:
 
 
 def delete(session: Session, job_id: str, discard: DiscardFiles, *, keep_dataset: bool) -> None:
-    """Remove the row now, and after the commit all that the job has written but its models. An unlabelled
-    data set that it alone has predicted goes with it, unless it is to be kept."""
+    """Remove the row now, and after the commit all that the job has written but its models.
+    An unlabelled data set that it alone has predicted goes with it, unless it is to be kept."""
     row = jobs.get(session, job_id, lock=True)
     predicted = None if keep_dataset else datasets.predicted_by(session, row, lock=True)
     jobs.delete(session, job_id)
@@ -180,7 +180,8 @@ def start(
     dry_run: bool,
     add_dataset: AddDataset | None = None,
 ) -> Response:
-    """Plan the job and queue it; answer 202 with the whole resource. A dry run ends with the plan: 200.
+    """Plan the job and queue it; answer 202 with the whole resource.
+    A dry run ends with the plan: 200.
 
     `add_dataset` adds the data set of a job that is planned without one.
     """

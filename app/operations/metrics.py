@@ -122,7 +122,8 @@ class Metrics:
             self._seconds_of(method, route).observe(seconds)
 
     def set_jobs(self, counts: Mapping[JobState, int], *, oldest_queued: float) -> None:
-        """Set the job counts of the database, the same on every replica. `oldest_queued` is in seconds.
+        """Set the job counts of the database, the same on every replica.
+        `oldest_queued` is in seconds.
 
         States without jobs are reported as 0, so that graphs have no gaps.
         """

@@ -28,8 +28,9 @@ from masktune.contract.predictions import (
 
 
 class PredictionRoute(CallerFirst):
-    """Route that calls its function with the request alone. FastAPI's dependencies take as much of the CPU as
-    half of a small network's prediction. A prediction changes nothing: it has no entry in the audit log.
+    """Route that calls its function with the request alone.
+    FastAPI's dependencies take as much of the CPU as half of a small network's prediction. A prediction
+    changes nothing: it has no entry in the audit log.
     """
 
     handle = APIRoute.handle

@@ -50,8 +50,8 @@ PNG = "image/png"
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a map reads from the database. `share` decides the mask unless it is None, else `sigmas`;
-    `fill` replaces what is masked.
+    """All that a map reads from the database.
+    `share` decides the mask unless it is None, else `sigmas`; `fill` replaces what is masked.
     """
 
     model: ModelRow

@@ -145,8 +145,9 @@ class PredictionService:
 def _decide(
     plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None
 ) -> tuple[str, Sequence[DrawnImage]]:
-    """Decide on each image, and return an `Answer` as JSON, and what of it may join the review queue. A large
-    one must be written off the event loop, which also keeps freeing one object per candidate off it."""
+    """Decide on each image, and return an `Answer` as JSON, and what of it may join the review queue.
+    A large one must be written off the event loop, which also keeps freeing one object per candidate off it.
+    """
     score_name, raw = plan.policy.selection.score_name, forward.scores
     scored = {
         name: score(name, raw.logits, raw.erm_logits, temperature=plan.temperature)
@@ -168,8 +169,9 @@ def _count(
     scored: Mapping[ScoreName, Scored],
     prediction: Answer,
 ) -> None:
-    """Count for the metrics of this process, and for the model's drift over all processes. All inputs of the
-    request show `subject`, if it names one. `scored` has the calibration's own score, by its name."""
+    """Count for the metrics of this process, and for the model's drift over all processes.
+    All inputs of the request show `subject`, if it names one. `scored` has the calibration's own score, by
+    its name."""
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     references = () if calibration is None else calibration.references[watched]
     scores = scored[watched].scores.tolist()

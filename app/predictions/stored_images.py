@@ -26,8 +26,8 @@ class Stored(NamedTuple):
 
 
 def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Stored:
-    """Locate a sample for this model without opening a file. Raises `NotFound`, or `WrongDataset` if the
-    classes of a labelled data set differ."""
+    """Locate a sample for this model without opening a file.
+    Raises `NotFound`, or `WrongDataset` if the classes of a labelled data set differ."""
     if not is_id(dataset_id, "ds"):
         raise NotFound("there is no such data set; see the list of data sets")
     dataset = datasets.get_ready(session, dataset_id)
@@ -42,7 +42,8 @@ def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Sto
 
 
 async def read(stored: Stored, admission: Admission, *, stores: Stores, threads: CapacityLimiter) -> Upload:
-    """Read the sample, the only image of its request, as uploaded. Raises `NotFound` if there is none such.
+    """Read the sample, the only image of its request, as uploaded.
+    Raises `NotFound` if there is none such.
 
     Fetches the data set if it is not on the local disk; raises `Overloaded` if too many wait for that.
     """

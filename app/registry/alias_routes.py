@@ -78,8 +78,8 @@ def set_alias(
         str | None, Header(alias="If-None-Match", description="`*`: only if the alias does not exist yet.")
     ] = None,
 ) -> Response:
-    """The model is loaded before the alias moves, so that no request for the alias waits for it. If loading
-    fails or takes longer than half a minute, the alias moves all the same."""
+    """The model is loaded before the alias moves, so that no request for the alias waits for it.
+    If loading fails or takes longer than half a minute, the alias moves all the same."""
     check = partial(aliases.check, name=name, if_match=if_match, if_none_match=if_none_match)
     with database.read() as session:
         check(session, lock=False)

@@ -88,7 +88,8 @@ def load_ahead(inference: Inference, pair: Pair) -> None:
 
 
 def point(session: Session, name: str, model: str, caller: str) -> AliasWithHistory:
-    """Point the alias at a model (an id or another alias). Nothing is recorded if it already points there.
+    """Point the alias at a model (an id or another alias).
+    Nothing is recorded if it already points there.
 
     `caller`: id of who moves it.
     """

@@ -53,8 +53,8 @@ class Bundles:
     inference: Inference
 
     async def send(self, request: Request, model: ModelRow, query: DownloadQuery) -> Response:
-        """Send the bundle with the threshold of the query's policy. Raises what a prediction with this policy
-        raises, and what the export of the graph raises."""
+        """Send the bundle with the threshold of the query's policy.
+        Raises what a prediction with this policy raises, and what the export of the graph raises."""
         choice = await run_in_threadpool(choose, query, model, self.artifacts)
         if query.on_uncertified == "error":
             require_certified(choice.policy)

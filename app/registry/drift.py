@@ -76,7 +76,8 @@ def judge(artifacts: Artifacts, session: Session, counts: Mapping[Key, int]) -> 
 def acknowledge(
     row: ModelRow, artifacts: Artifacts, usage: UsageBuffer, database: Database, *, caller: str
 ) -> ModelRow:
-    """End the alarm and begin the windows anew; return the row. `caller`: id of who acknowledges.
+    """End the alarm and begin the windows anew; return the row.
+    `caller`: id of who acknowledges.
 
     Acknowledging twice changes nothing. Raises `Conflict` if no drift was found.
     """

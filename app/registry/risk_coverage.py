@@ -54,8 +54,9 @@ MIX = (
 
 
 def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> RiskCoverage:
-    """Compute the curve. Raises `Conflict` without a calibration, or for another mix without groups that a
-    job inferred, and `InvalidInput` if the calibration lacks the score or a certificate is wanted for it."""
+    """Compute the curve.
+    Raises `Conflict` without a calibration, or for another mix without groups that a job inferred, and
+    `InvalidInput` if the calibration lacks the score or a certificate is wanted for it."""
     policy, share = one_policy(query), query.minority_share
     if share is not None and policy in CERTIFIED_POLICIES:
         field = next(iter(policy_fields(query)))

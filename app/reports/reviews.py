@@ -58,8 +58,8 @@ def listed_samples(report: Report) -> list[int]:
 
 
 def check(review: NewReview, report: Report) -> dict[int, bool | None]:
-    """The answers by sample, as in `ReviewRow`. Raises `InvalidInput` for samples that the report does not
-    list, or that are answered twice."""
+    """The answers by sample, as in `ReviewRow`.
+    Raises `InvalidInput` for samples that the report does not list, or that are answered twice."""
     listed = frozenset(listed_samples(report))
     doubted = report.recommendation.doubted_samples if report.recommendation else []
     of_samples: list[tuple[str, int, bool | None]] = [

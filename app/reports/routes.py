@@ -96,8 +96,8 @@ def set_review(
     root_path: RootPathDep,
     if_match: IfMatch = None,
 ) -> Response:
-    """The answers replace earlier ones. The next job on the data set goes by them, unless it is told its
-    `head.gate`."""
+    """The answers replace earlier ones.
+    The next job on the data set goes by them, unless it is told its `head.gate`."""
     report = read_report(row, artifacts)
     answers = reviews.check(review, report)
     with database.begin() as session:

@@ -37,8 +37,8 @@ class ReceivedImages(NamedTuple):
 
 class QueuedImage(NamedTuple):
     """An image on its way into the queue of a model.
-    `id`: that it has there; `prediction` as JSON.
-    `drawn_at`, in seconds since 1970; `of` as in `DrawnImage`."""
+    `id`: that it has there; `prediction` as JSON. `drawn_at`, in seconds since 1970; `of` as in `DrawnImage`.
+    """
 
     id: str
     model_id: str
@@ -50,8 +50,8 @@ class QueuedImage(NamedTuple):
 
 
 class DrawnImage(NamedTuple):
-    """An image of a request, by its number, and what was said of it, as JSON. `of` is the promise under which
-    it was answered; None if it was not answered."""
+    """An image of a request, by its number, and what was said of it, as JSON.
+    `of` is the promise under which it was answered; None if it was not answered."""
 
     number: int
     of: MonitoredPromise | None

@@ -34,8 +34,8 @@ _SUFFIXES = {kind: suffix for suffix, kind in reversed(list(TYPES.items()))}
 def create(
     creation: JobCreation, model: ModelRow, request: ReviewDatasetRequest, artifacts: Artifacts
 ) -> Response:
-    """Make the data set and its import job. Raises `Conflict` if there is no image to add, or no data set to
-    add it to, `DatasetNotReady`."""
+    """Make the data set and its import job.
+    Raises `Conflict` if there is no image to add, or no data set to add it to, `DatasetNotReady`."""
     if model.dataset_id is None:
         raise Conflict(f"model {model.id} belongs to no data set that its images could be added to")
     digest, source = fingerprint(request, model.id), {"dataset": model.dataset_id}

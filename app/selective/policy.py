@@ -29,8 +29,9 @@ from models.selective import DEFAULT_CONFIDENCE, Selection
 
 @dataclass(frozen=True)
 class PolicyRequest:
-    """A policy as requested. `number` is a share of inputs, a risk, or a score in 0..1; by class, it is the
-    risk of each, if that is requested."""
+    """A policy as requested.
+    `number` is a share of inputs, a risk, or a score in 0..1; by class, it is the risk of each, if that is
+    requested."""
 
     policy: PolicyName
     number: float | None = None
@@ -40,8 +41,9 @@ class PolicyRequest:
 
 @dataclass(frozen=True)
 class AppliedPolicy:
-    """A policy, applied. `threshold` is a log-probability: None answers nothing, −inf all finite scores. By
-    class, `class_thresholds` has one for the answers of each class."""
+    """A policy, applied.
+    `threshold` is a log-probability: None answers nothing, −inf all finite scores. By class,
+    `class_thresholds` has one for the answers of each class."""
 
     threshold: float | None
     selection: predictions.Selection
@@ -50,8 +52,8 @@ class AppliedPolicy:
     def decide(
         self, score: float, label: str, *, unlike: bool = False
     ) -> tuple[Decision, AbstainReason | None]:
-        """Decide on an input with this log-probability for this label. A non-finite score abstains, and with
-        a policy an input that is `unlike` the training images."""
+        """Decide on an input with this log-probability for this label.
+        A non-finite score abstains, and with a policy an input that is `unlike` the training images."""
         if unlike and self.selection.policy != "none":
             return Decision.ABSTAIN, AbstainReason.UNLIKE_TRAINING
         threshold = self.threshold if self.class_thresholds is None else self.class_thresholds[label]

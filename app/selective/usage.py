@@ -73,7 +73,8 @@ class UsageBuffer:
 
 
 class CountedSubjects:
-    """Which subjects this process has counted, for each calibration. Thread-safe.
+    """Which subjects this process has counted, for each calibration.
+    Thread-safe.
 
     In memory alone, as hashes under a key of the process. Once `MOST` of a calibration are known, no other
     one counts: the counts stay independent and lose power. Beyond `CALIBRATIONS`, the first is forgotten.
@@ -125,8 +126,9 @@ def count(
     references: Sequence[Reference],
     independent: Sequence[int],
 ) -> dict[UsageKind, int]:
-    """Count the outcomes of these inputs. `scores` use the calibration's own score, whatever was requested.
-    What drift is measured by is counted of the `independent` inputs alone, given by their numbers.
+    """Count the outcomes of these inputs.
+    `scores` use the calibration's own score, whatever was requested. What drift is measured by is counted of
+    the `independent` inputs alone, given by their numbers.
 
     A plain dict, because creating a `Counter` costs as much as all the rest.
     """

@@ -44,7 +44,8 @@ _OVERLOADED = PROBLEM_KINDS[ErrorCode.OVERLOADED].status
 
 
 def limit_of(settings: Settings) -> LimitOf:
-    """Return a function from ASGI scope to limit in bytes. Uploads and images have their own limits.
+    """Return a function from ASGI scope to limit in bytes.
+    Uploads and images have their own limits.
 
     JSON has the small limit on every route. A form may hold as many images as fit in memory together; any
     other image body is one image.

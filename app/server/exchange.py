@@ -64,9 +64,9 @@ class Exchange:
     """
 
     def __init__(self, clock: Clock, scope: Scope, receive: Receive, send: Send, *, is_api: bool) -> None:
-        """A request to an API has an id: the client's `X-Request-ID` if that is harmless, else a new one. The
-        answer carries it, and the `headers` of the request's state, for dependencies that have no response
-        yet."""
+        """A request to an API has an id: the client's `X-Request-ID` if that is harmless, else a new one.
+        The answer carries it, and the `headers` of the request's state, for dependencies that have no
+        response yet."""
         self.scope, self._clock, self._receive_piece, self._send_piece = scope, clock, receive, send
         client_id = header(scope, b"x-request-id").decode("latin-1") if is_api else ""
         # 16 hex digits that need to be distinct, not secret; `os.urandom` would cost more.
@@ -233,8 +233,8 @@ class Exchange:
         return {**message, "headers": headers}
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Answer with a problem, or cut off an answer that has begun. To the application the client has
-        disconnected."""
+        """Answer with a problem, or cut off an answer that has begun.
+        To the application the client has disconnected."""
         if self._started:
             self._clock.cut_off()
         else:
@@ -248,8 +248,9 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": body})
 
     async def finish(self) -> None:
-        """Receive the rest of the body and end the answer, if it waits for that. Closing with unread bytes
-        would reset the connection, and the client might lose the answer (RFC 9112, 9.6)."""
+        """Receive the rest of the body and end the answer, if it waits for that.
+        Closing with unread bytes would reset the connection, and the client might lose the answer (RFC 9112,
+        9.6)."""
         if not self._ended:
             return
         try:
@@ -289,7 +290,8 @@ def too_large(limit: int) -> Refusal:
 
 
 def _is_cut_off() -> bool:
-    """Whether the request was cancelled because the graceful shutdown ran out of time. An error may then be a
-    consequence: closing a session while a thread still waits for the database raises one of its own."""
+    """Whether the request was cancelled because the graceful shutdown ran out of time.
+    An error may then be a consequence: closing a session while a thread still waits for the database raises
+    one of its own."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

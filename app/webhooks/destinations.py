@@ -50,8 +50,8 @@ class Destinations:
     resolve: Callable[[str], Sequence[str]] = resolve
 
     def check(self, text: str) -> tuple[httpx2.URL, httpx2.URL]:
-        """Return the address, and the same with the host's own address, to connect to. Raises `InvalidInput`,
-        whose text names no address that the host has."""
+        """Return the address, and the same with the host's own address, to connect to.
+        Raises `InvalidInput`, whose text names no address that the host has."""
         try:
             url = httpx2.URL(text)
         except httpx2.InvalidURL as error:

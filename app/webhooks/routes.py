@@ -45,8 +45,9 @@ DeliveryKey = Annotated[
 def create_webhook(
     body: WebhookRequest, once: Idempotent, destinations: DestinationsDep, root_path: RootPathDep
 ) -> Response:
-    """Messages are signed and sent again as Standard Webhooks has it. Hosts that are not public are refused
-    unless the operator allows them (`MASKTUNE_WEBHOOK_ALLOWED_HOSTS`)."""
+    """Messages are signed and sent again as Standard Webhooks has it.
+    Hosts that are not public are refused unless the operator allows them (`MASKTUNE_WEBHOOK_ALLOWED_HOSTS`).
+    """
     return webhooks.create(once, body, destinations, root_path)
 
 

@@ -110,9 +110,9 @@ async def bound_reading(event: str, info: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Sender:
-    """`attempts` counts them by their outcome: `delivered`, `failed` or `given_up`. `timeout` is in seconds,
-    for all of an attempt from the host's name to the head of the answer, whose body is not read;
-    `lookup_timeout` for the host's addresses alone."""
+    """`attempts` counts them by their outcome: `delivered`, `failed` or `given_up`.
+    `timeout` is in seconds, for all of an attempt from the host's name to the head of the answer, whose body
+    is not read; `lookup_timeout` for the host's addresses alone."""
 
     database: Database
     destinations: Destinations

@@ -123,8 +123,8 @@ def keep(session: Session, dataset_id: str) -> None:
 
 
 def delete(session: Session, dataset_id: str) -> set[str]:
-    """Remove the row, or `DatasetInUse`. Return the keys of the artifacts that the caller deletes after the
-    commit.
+    """Remove the row, or `DatasetInUse`.
+    Return the keys of the artifacts that the caller deletes after the commit.
 
     They include those of an import that was killed before it was recorded, and the work folders of all jobs
     that would need the data set to resume.

@@ -108,8 +108,8 @@ def start_stage(session: Session, lease: Lease, stage: Stage) -> None:
 def finish_stage(
     session: Session, lease: Lease, stage: Stage, result: Mapping[str, Any], *, occupies: int = 0
 ) -> JobRow:
-    """Record the stage's result, and the bytes that it `occupies` in the job's folder. If the stage is
-    recorded already, its result stays as it was."""
+    """Record the stage's result, and the bytes that it `occupies` in the job's folder.
+    If the stage is recorded already, its result stays as it was."""
     _fenced(session, lease, **_FORGIVEN)
     row = session.get_one(JobRow, lease.job_id, populate_existing=True)
     if stage not in row.done:

@@ -170,8 +170,8 @@ def share_backbone(session: Session, digest: str, artifact: str) -> str:
 
 
 def release_backbone(session: Session, artifact: str) -> bool:
-    """Remove the row of a backbone that no model names any longer; False if one does. The caller deletes the
-    artifact after the commit."""
+    """Remove the row of a backbone that no model names any longer; False if one does.
+    The caller deletes the artifact after the commit."""
     # Locked first: of two models that are deleted at once, the second sees that the first is gone.
     row = session.get(BackboneRow, artifact, with_for_update=True)
     models = select(ModelRow.id).where(ModelRow.backbone_artifact == artifact).limit(1)
@@ -192,8 +192,8 @@ def count_drifted(session: Session) -> int:
 
 
 def count_broken_promises(session: Session) -> int:
-    """How many models have a promise that was found to be broken. One that a new calibration or policy has
-    ended counts until the promise that replaces it is judged."""
+    """How many models have a promise that was found to be broken.
+    One that a new calibration or policy has ended counts until the promise that replaces it is judged."""
     query = select(func.count()).where(ModelRow.promise["status"].as_string() == "broken")
     return session.execute(query.select_from(ModelRow)).scalar_one()
 

@@ -259,8 +259,8 @@ def expire(session: Session, model_id: str, keep_days: float) -> int:
 
 def keep_within(session: Session, model_id: str, keep_bytes: int) -> int:
     """Delete what takes more bytes than is kept, some at a time; return how many.
-    Images of the audit sample that wait for an answer stay:
-    whoever sends many others could delete them unanswered."""
+    Images of the audit sample that wait for an answer stay: whoever sends many others could delete them
+    unanswered."""
     of_model = Item.model_id == model_id
     if (session.scalar(select(func.sum(Item.bytes)).where(of_model)) or 0) <= keep_bytes:
         return 0  # the order of all images costs much more

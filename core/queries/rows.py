@@ -118,8 +118,8 @@ def add(session: Session, row: Row) -> Row:
 def get_row(
     session: Session, table: type[Row], id: str, kind: str, *, lock: bool | dict[str, Any] = False
 ) -> Row:
-    """The row with this id, or `NotFound`. `kind` is what people call such a row; `lock` as SQLAlchemy's
-    `with_for_update`."""
+    """The row with this id, or `NotFound`.
+    `kind` is what people call such a row; `lock` as SQLAlchemy's `with_for_update`."""
     row = session.get(table, id, with_for_update=lock)
     if row is None:
         raise NotFound(f"there is no {kind} {id}; see the list of {kind}s")

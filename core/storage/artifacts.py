@@ -49,7 +49,8 @@ _LEAST_FREE = 16 << 20  # bytes; a job writes more than that before its first re
 
 
 class Artifacts:
-    """A store of artifacts. Keys are relative POSIX paths such as `models/mdl_…`.
+    """A store of artifacts.
+    Keys are relative POSIX paths such as `models/mdl_…`.
 
     `alive` is called, from any thread, for each part of a file that is copied to or from a remote store.
     """
@@ -130,8 +131,8 @@ class Artifacts:
         return True
 
     def claim(self, key: str) -> bool:
-        """Make an artifact without files under the key; False if there is one. In an object store, two that
-        ask at once may both get it."""
+        """Make an artifact without files under the key; False if there is one.
+        In an object store, two that ask at once may both get it."""
         if self.exists(key):
             return False
         if not self.local:

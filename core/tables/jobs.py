@@ -138,7 +138,8 @@ Index("jobs_whole", JobRow.ended_at, **_where("ended_at IS NOT NULL AND thinned_
 
 
 class EventRow(Table):
-    """An event of a job. `seq` counts per job, under the lock of the job's row: without gaps, and in order.
+    """An event of a job.
+    `seq` counts per job, under the lock of the job's row: without gaps, and in order.
 
     Gaps appear only when the events of a long-ended job are thinned (`core.queries.events.thin`).
     """

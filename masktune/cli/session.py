@@ -80,8 +80,8 @@ class Session:
     def ask_and_delete(
         self, kind: str, name: str, delete: Callable[[str], None], *, yes: bool, keep_dataset: bool = False
     ) -> None:
-        """Delete it if `yes`, or if the person agrees who is asked with what needs it. `keep_dataset`: a
-        job without the data set that would go with it."""
+        """Delete it if `yes`, or if the person agrees who is asked with what needs it.
+        `keep_dataset`: a job without the data set that would go with it."""
         from masktune.contract.deletion import deletion_question
 
         if not yes and not sys.stdin.isatty():

@@ -243,8 +243,9 @@ class ImportReport(Shape):
 
 
 class FullReport(Shape):
-    """What the import found, with every file by name. `rejected`: files that should have been images of the
-    data set; `ignored`: files that were never meant to be."""
+    """What the import found, with every file by name.
+    `rejected`: files that should have been images of the data set; `ignored`: files that were never meant to
+    be."""
 
     name: str = ""
     count: int = 0

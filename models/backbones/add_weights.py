@@ -28,9 +28,10 @@ _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 
 
 class AddedWeights(NamedTuple):
-    """`file` is where the weights lie now; `sha256` is of the file that was given. `is_published` is whether
-    that digest begins as the library's address for the file says; None where the address does not say.
-    `license` is what the caller stated, else the file's metadata, else the library; None if unknown."""
+    """`file` is where the weights lie now; `sha256` is of the file that was given.
+    `is_published` is whether that digest begins as the library's address for the file says; None where the
+    address does not say. `license` is what the caller stated, else the file's metadata, else the library;
+    None if unknown."""
 
     file: Path
     sha256: str

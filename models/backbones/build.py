@@ -48,9 +48,10 @@ def available_backbones() -> list[str]:
 
 
 class ListedBackbone(NamedTuple):
-    """A network that a job may name. `image_size` is the side (pixels) that its published weights were made
-    for, None if unknown; `url` is their file's address on the internet, None if packaged or published
-    nowhere; `license` is theirs, None if unknown."""
+    """A network that a job may name.
+    `image_size` is the side (pixels) that its published weights were made for, None if unknown; `url` is
+    their file's address on the internet, None if packaged or published nowhere; `license` is theirs, None if
+    unknown."""
 
     name: str
     library: str

@@ -76,8 +76,9 @@ class Built(NamedTuple):
 
 
 class Library(Protocol):
-    """A module that builds a family of networks. `knows` says whether `build` accepts a name; `names` lists
-    each choice once. `published_weights` builds none and needs no internet.
+    """A module that builds a family of networks.
+    `knows` says whether `build` accepts a name; `names` lists each choice once. `published_weights` builds
+    none and needs no internet.
 
     `check_weights` raises `WeightsUnavailable` unless `build` could load these tensors as published weights.
     """
@@ -90,7 +91,8 @@ class Library(Protocol):
 
 
 class Network(nn.Module):
-    """Logits (B, K) of images (B, 3, H, W), float in 0..1. The normalisation is inside.
+    """Logits (B, K) of images (B, 3, H, W), float in 0..1.
+    The normalisation is inside.
 
     `activation_shape` is (C, h, w). The first `spatial_channels` of the C belong to positions of
     the image; the others, if any, carry class tokens. `linear` is the last layer if the head is

@@ -64,8 +64,9 @@ def renew_classifiers(model: nn.Module, *, old: int, new: int, find: Find = last
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load `state`. Raises `WeightsUnavailable` for a tensor missing, left over or of another shape, and for
-    integers: PyTorch would convert those of a quantised network."""
+    """Load `state`.
+    Raises `WeightsUnavailable` for a tensor missing, left over or of another shape, and for integers: PyTorch
+    would convert those of a quantised network."""
     expected = model.state_dict()
     require_fit(shapes_of(expected), shapes_of(state), what=what)
     for name, tensor in state.items():

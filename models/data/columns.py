@@ -28,8 +28,9 @@ _DIGITS = 15  # that a float64 keeps of any whole number
 
 
 class MetadataColumn(NamedTuple):
-    """A column of N samples. One of numbers has `numbers` (N,), NaN where the cell is empty; one of text has
-    `codes` (N,), −1 where it is empty, of the distinct `texts`.
+    """A column of N samples.
+    One of numbers has `numbers` (N,), NaN where the cell is empty; one of text has `codes` (N,), −1 where it
+    is empty, of the distinct `texts`.
     """
 
     name: str

@@ -85,8 +85,8 @@ def table(
     below: str = "",
     added: Mapping[str, Sequence[object]] | None = None,
 ) -> Iterator[bytes]:
-    """The table of these rows, by default of all, some at a time. `added`: further columns of as many cells
-    by name; None is an empty one."""
+    """The table of these rows, by default of all, some at a time.
+    `added`: further columns of as many cells by name; None is an empty one."""
     rows, added = np.arange(len(store)) if rows is None else rows, added or {}
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)

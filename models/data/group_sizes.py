@@ -14,8 +14,8 @@ LEAST_IN_GROUP = 5
 def distinct_sizes(
     labels: NDArray[np.int64], groups: NDArray[np.int64], clusters: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The number of distinct samples of each class × group that occurs, (G,). Samples with equal `clusters`
-    (N,), of one subject or copies of one image, count once."""
+    """The number of distinct samples of each class × group that occurs, (G,).
+    Samples with equal `clusters` (N,), of one subject or copies of one image, count once."""
     distinct = np.unique(np.stack([labels, groups, clusters], 1), axis=0)  # (D, 3)
     return np.unique(distinct[:, :2], axis=0, return_counts=True)[1]
 

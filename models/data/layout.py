@@ -40,7 +40,8 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The contents of `dataset.json`. `split_record` and `summary` are plain JSON values.
+    """The contents of `dataset.json`.
+    `split_record` and `summary` are plain JSON values.
 
     `grey_window` is that of its 16-bit grey images: null if it has none. An unlabelled set has no `classes`.
     """
@@ -76,8 +77,8 @@ class StoreError(LearningError):
 
 
 def read_store(directory: Path) -> tuple[DatasetInfo, pa.Table, Columns]:
-    """What `dataset.json`, `samples.arrow` and the file of further columns hold. The table is memory-mapped.
-    Raises `StoreError` if the store is not complete."""
+    """What `dataset.json`, `samples.arrow` and the file of further columns hold.
+    The table is memory-mapped. Raises `StoreError` if the store is not complete."""
     try:
         record = json.loads((directory / DATASET_FILE).read_text(encoding="utf-8"))
         info, count, version = DatasetInfo.from_json(record), record["count"], record["version"]

@@ -27,8 +27,9 @@ _BATCH_BYTES = 8 << 20
 
 
 class Row(NamedTuple):
-    """A sample to write. `label` and `group` -1 are none, and so is an empty `split`. `image` is the encoded
-    file and `sha256` its digest, computed if it is not known; sizes are upright pixels."""
+    """A sample to write.
+    `label` and `group` -1 are none, and so is an empty `split`. `image` is the encoded file and `sha256` its
+    digest, computed if it is not known; sizes are upright pixels."""
 
     path: str
     label: int

@@ -184,8 +184,8 @@ class DuplicateSet:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The outcome of one import. `splits` is {split: {count, classes: {name: n},
-    groups: {name: n}, subjects}}.
+    """The outcome of one import.
+    `splits` is {split: {count, classes: {name: n}, groups: {name: n}, subjects}}.
 
     `rejected` names every file that should have been an image of the data set but is not;
     `ignored` names the files that were never meant to be one. `subjects` counts the distinct ones.

@@ -32,8 +32,9 @@ from models.data.splits import ALL_SPLITS, NO_SPLIT, SPLIT_NAMES, SPLITS
 
 
 class Sample(NamedTuple):
-    """One row without its image. `row` is the sample's id; sizes are upright pixels; `sha256` is hex. Without
-    a class, `label` is -1 and `split` is empty."""
+    """One row without its image.
+    `row` is the sample's id; sizes are upright pixels; `sha256` is hex. Without a class, `label` is -1 and
+    `split` is empty."""
 
     row: int
     path: str
@@ -48,7 +49,8 @@ class Sample(NamedTuple):
 
 
 class Store:
-    """A packed data set, read-only. Opening reads the small columns; images stay on disk until requested.
+    """A packed data set, read-only.
+    Opening reads the small columns; images stay on disk until requested.
 
     It can be passed to other processes: it is pickled as its path and reopened there.
     """

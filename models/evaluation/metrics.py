@@ -92,7 +92,8 @@ class Slice:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Accuracies in 0..1 over `n` samples. Classes and groups without a sample are left out.
+    """Accuracies in 0..1 over `n` samples.
+    Classes and groups without a sample are left out.
 
     `accuracy` is the plain mean; `balanced_accuracy` the mean over classes; `worst_*` the lowest
     class or group; `train_weighted_accuracy` the mean over groups by their share of the training
@@ -160,7 +161,8 @@ def metrics(
     clusters: Labels | None = None,
     names: Names = NO_NAMES,
 ) -> Metrics:
-    """Metrics of (N,) predictions. Raises ValueError if there is no sample.
+    """Metrics of (N,) predictions.
+    Raises ValueError if there is no sample.
 
     `groups` (N,) is −1 for samples without a group. `train_group_weights` are each group's count or share
     in the training set; the weight of a group without samples here is redistributed to the others.

@@ -202,8 +202,9 @@ def few_subjects(difference: Difference) -> bool:
 
 
 def groups_reason(worst: Difference | None, average: Difference) -> GroupsReason | None:
-    """Why groups cannot decide. They can (None) if two or more, each of at least `LEAST_GROUP` samples, or
-    subjects where there are any, hold at least half of all samples."""
+    """Why groups cannot decide.
+    They can (None) if two or more, each of at least `LEAST_GROUP` samples, or subjects where there are any,
+    hold at least half of all samples."""
     if worst is None:
         return "no_groups"
     if worst.strata < 2:

@@ -40,7 +40,8 @@ class MaskSetError(LearningError, ValueError):
 
 @dataclass(frozen=True)
 class MaskSetHeader:
-    """How a set was made. `size` is the image's (height, width), `map_size` the stored map's.
+    """How a set was made.
+    `size` is the image's (height, width), `map_size` the stored map's.
 
     With method `random`, a record's `count` pixels are drawn from (`seed`, row).
     """

@@ -8,7 +8,8 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class MaskSetSummary:
-    """A summary of the masking stage. `masked_share` is masked pixels over all pixels, 0..1.
+    """A summary of the masking stage.
+    `masked_share` is masked pixels over all pixels, 0..1.
 
     `nothing_masked` counts the images without a masked pixel, `non_finite` those among them whose map is
     not finite: flat and non-finite maps mask nothing. The rate is of what took these `seconds`; None if all

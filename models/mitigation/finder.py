@@ -192,9 +192,9 @@ class _Judges:
         return len(np.unique(self.pictures[flags]))
 
     def by_stage(self, reason: Reason, stage: int, agreements: Sequence[Agreement]) -> Minority:
-        """What the judges of an early stage get wrong. If labels are wrong (`are_wrong`), those that late
-        judges contradict too weigh less; if too few are left, there is no minority: the reason is then
-        `wrong_labels`."""
+        """What the judges of an early stage get wrong.
+        If labels are wrong (`are_wrong`), those that late judges contradict too weigh less; if too few are
+        left, there is no minority: the reason is then `wrong_labels`."""
         mistakes, last = self.corrected(self.early(stage)), self.features.last
         patterns = np.where(mistakes.flags, mistakes.other, last.labels)
         details = {"flagged": list(mistakes.history), "judge_penalty": mistakes.penalty}
@@ -223,8 +223,8 @@ class _Judges:
         return Minority(groups, reason, name, tuple(agreements), *to_look_at, patterns, doubt, judge)
 
     def by_last_features(self, reason: Reason, agreements: Sequence[Agreement]) -> Minority:
-        """What the judges of the last features get wrong. They are less exact, so that a sample is weighted
-        by its doubt."""
+        """What the judges of the last features get wrong.
+        They are less exact, so that a sample is weighted by its doubt."""
         mistakes = self.corrected(self.last())
         groups = divided_by(
             "early_stages",

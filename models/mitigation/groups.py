@@ -86,7 +86,8 @@ def label_groups(
     names: Sequence[str],
     clusters: Labels | None = None,
 ) -> Groups:
-    """Cross class with true group. Raises HeadError if a sample has no group (−1).
+    """Cross class with true group.
+    Raises HeadError if a sample has no group (−1).
 
     `details` say how many distinct samples the smallest has: those with equal `clusters` (N,) count once.
     """

@@ -40,8 +40,8 @@ def never() -> None:
 
 
 def counting_steps(run: Run, fits: int) -> Check:
-    """A `check` for so many fits, which reports their steps to `run`. Where they take more than most fits do,
-    each counts for less than the one before."""
+    """A `check` for so many fits, which reports their steps to `run`.
+    Where they take more than most fits do, each counts for less than the one before."""
     progress, steps = ThrottledProgress(run, _PARTS), itertools.count(1)
 
     def check() -> None:

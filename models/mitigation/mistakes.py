@@ -26,10 +26,10 @@ MIN_FLAGGED = 2  # clusters of a class: a single one could not be both fitted an
 
 @dataclass(frozen=True)
 class Mistakes:
-    """`flags` (N,): whether a sample is a mistake. `doubt` (N,) in 0..1: one minus the probability that heads
-    fitted without it give to its label; `other` (N,) is the most probable of the other classes. `penalty` is
-    theirs, `losses` the held-out cross-entropy (nats) of each penalty. `history` counts the mistakes before
-    and after each round.
+    """`flags` (N,): whether a sample is a mistake.
+    `doubt` (N,) in 0..1: one minus the probability that heads fitted without it give to its label; `other`
+    (N,) is the most probable of the other classes. `penalty` is theirs, `losses` the held-out cross-entropy
+    (nats) of each penalty. `history` counts the mistakes before and after each round.
     """
 
     flags: Bools

@@ -16,8 +16,8 @@ LEAST_OF_A_PATTERN = 10
 
 
 class PatternGroups(NamedTuple):
-    """Group of each image, `assigned` (N,), −1 for none, as an index into `names`. `lacking` (groups,) says
-    of a group whether its images lack the pattern of their class."""
+    """Group of each image, `assigned` (N,), −1 for none, as an index into `names`.
+    `lacking` (groups,) says of a group whether its images lack the pattern of their class."""
 
     assigned: Labels
     names: tuple[str, ...]
@@ -67,9 +67,9 @@ def divided_by_pattern(
     weights: Floats,
     details: Mapping[str, Any],
 ) -> Groups:
-    """The same for training samples, all of whose `patterns` are known. A class is divided only if two of its
-    `clusters` (N,), from `first_samples`, show its own pattern and two another; samples whose label looks
-    wrong, by `weights` (N,) as in `Groups`, do not count.
+    """The same for training samples, all of whose `patterns` are known.
+    A class is divided only if two of its `clusters` (N,), from `first_samples`, show its own pattern and two
+    another; samples whose label looks wrong, by `weights` (N,) as in `Groups`, do not count.
     """
     counts, lacks = weights > 0.5, patterns != labels
     own, other = (flagged_clusters(labels, side & counts, clusters) for side in (~lacks, lacks))

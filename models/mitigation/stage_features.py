@@ -50,8 +50,9 @@ Vectors = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class StageFeatures:
-    """`last` holds the last layer's inputs. `early` has, for each of `stages` from shallow to deep, the
-    samples' principal coordinates, (N, ≤ 400) float16, along `axes`. All are in the order of `last.rows`.
+    """`last` holds the last layer's inputs.
+    `early` has, for each of `stages` from shallow to deep, the samples' principal coordinates, (N, ≤ 400)
+    float16, along `axes`. All are in the order of `last.rows`.
     """
 
     last: Features

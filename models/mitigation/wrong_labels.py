@@ -36,8 +36,9 @@ _LEAST_CLASSES = 2
 
 
 class LabelJudge(NamedTuple):
-    """`head` judges last features; its logits are at the temperature that fits held-out samples best. `rates`
-    (K,): how many images of the other classes are labelled as this one by mistake, by the training images.
+    """`head` judges last features; its logits are at the temperature that fits held-out samples best.
+    `rates` (K,): how many images of the other classes are labelled as this one by mistake, by the training
+    images.
     """
 
     head: Head

@@ -45,8 +45,8 @@ def sweep_siblings(directory: Path) -> None:
 
 
 def replace_folder(folder: Path, directory: Path) -> None:
-    """Rename the complete `folder` to `directory`, which replaces an older one. Its bytes may not be on disk
-    yet: whoever keeps the folder waits for them."""
+    """Rename the complete `folder` to `directory`, which replaces an older one.
+    Its bytes may not be on disk yet: whoever keeps the folder waits for them."""
     shutil.rmtree(directory, ignore_errors=True)
     folder.rename(directory)
 

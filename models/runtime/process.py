@@ -13,7 +13,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 
 
 def prepare_process(threads: int | None = None) -> int:
-    """Call this before anything else touches torch. Returns the number of threads that torch uses.
+    """Call this before anything else touches torch.
+    Returns the number of threads that torch uses.
 
     `threads` None takes every core this process may run on. A resumed training must be given
     the number recorded in its checkpoint (`Checkpoint.threads`).

@@ -64,7 +64,8 @@ class NotInEvaluation(ValueError):
 
 @dataclass(frozen=True)
 class HeadPass:
-    """The input of a method. `activation` and `logits` carry the head's graph if the method needs it.
+    """The input of a method.
+    `activation` and `logits` carry the head's graph if the method needs it.
 
     `images` is None if only an activation was given.
     `tape` replaces the graph if the head consists of plain layers.

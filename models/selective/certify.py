@@ -119,8 +119,8 @@ def best_certifiable_risk(table: CalibrationTable, confidence: float) -> float |
 
 
 def samples_at_least(risk: float, confidence: float, *, errors: int = 0) -> int | None:
-    """Answered samples that certify `risk` with this many errors: 228 for 2 % at 99 % without one. None above
-    10 million."""
+    """Answered samples that certify `risk` with this many errors: 228 for 2 % at 99 % without one.
+    None above 10 million."""
     return _rank(_LARGEST_SPLIT, risk, 1 - confidence, errors=errors)
 
 

@@ -191,7 +191,8 @@ GroupVerdict = Literal["bound_below", "bound_above", "too_few"]
 
 @dataclass(frozen=True)
 class GroupSelection:
-    """A threshold's result in one group (or class). `point.risk_upper` is for this group alone.
+    """A threshold's result in one group (or class).
+    `point.risk_upper` is for this group alone.
 
     `bound_below`: its bound is at most the requested risk; this is not a certificate, which no group has.
     `bound_above`: its bound is above. `too_few`: so few are answered that it would be above even without

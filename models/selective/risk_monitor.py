@@ -43,16 +43,16 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class RiskMonitor:
-    """Of the promise that at most the share `max_risk` of the answers is wrong. It is said to be broken
-    though it holds, or to hold though it is broken, with a probability of at most `delta` each, over all
-    looks."""
+    """Of the promise that at most the share `max_risk` of the answers is wrong.
+    It is said to be broken though it holds, or to hold though it is broken, with a probability of at most
+    `delta` each, over all looks."""
 
     max_risk: float
     delta: float
 
     def judge(self, errors: Sequence[bool], noticed_at: int | None = None) -> Judgement:
-        """`errors` says of each answer, in the order in which they were drawn, whether it was wrong. Every
-        25th answer is looked at, the last, and the one at which an earlier call noticed it."""
+        """`errors` says of each answer, in the order in which they were drawn, whether it was wrong.
+        Every 25th answer is looked at, the last, and the one at which an earlier call noticed it."""
         wrong = np.append(0, np.cumsum(np.asarray(errors, np.int64)))
         n, total = len(errors), int(wrong[-1])
         every = _EVERY * np.flatnonzero(self._evidence(wrong[::_EVERY]) >= 1 / self.delta) + _EVERY - 1

@@ -50,7 +50,8 @@ def log_probabilities(logits: ArrayLike, labels: Counts) -> Floats:
 def score(
     name: ScoreName, own: ArrayLike, erm: ArrayLike | None = None, *, temperature: float = 1.0
 ) -> Scored:
-    """Score (N, K) logits. The label is always that of the model itself, whose logits are `own`.
+    """Score (N, K) logits.
+    The label is always that of the model itself, whose logits are `own`.
 
     `max_softmax`: its log-probability at its `temperature`. As in the paper, the others have none: `product`
     adds ERM's for the same label (a product, as a sum of logs); `minimum` is the smaller of the two. Raises
@@ -74,8 +75,8 @@ SCORES: tuple[ScoreName, ...] = ("max_softmax", *_PAIR_SCORES)
 
 
 def decide(scores: ArrayLike, threshold: Floats | float | None) -> NDArray[np.bool_]:
-    """True where an input is answered. The threshold, one for all or one for each, None answers nothing, −inf
-    every finite score."""
+    """True where an input is answered.
+    The threshold, one for all or one for each, None answers nothing, −inf every finite score."""
     values = np.asarray(scores, np.float64)
     if threshold is None:
         return np.zeros(values.shape, bool)

@@ -105,7 +105,8 @@ class MetadataCheck:
 
 @dataclass(frozen=True)
 class ShortcutCheck:
-    """All properties of the image, the most predictive first. `strength` is that of the strongest.
+    """All properties of the image, the most predictive first.
+    `strength` is that of the strongest.
 
     `n` of the `available` pictures of `split` were judged, one of each subject where there are any. Classes
     with fewer than `MIN_PER_CLASS` sampled images, or beyond the largest twenty, are `left_out`; without two

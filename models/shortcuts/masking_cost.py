@@ -173,7 +173,8 @@ def masking_cost(
     clusters: Labels | None = None,
     names: Names | None = None,
 ) -> MaskingCost:
-    """Count what masks change. Raises ValueError without images.
+    """Count what masks change.
+    Raises ValueError without images.
 
     `groups` (N,) are −1 where unknown, `clusters` (N,) equal where two images are not independent.
     """

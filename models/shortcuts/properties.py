@@ -38,7 +38,8 @@ _BROKEN_EXIF = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arithm
 
 
 class Property(NamedTuple):
-    """A few numbers that describe one property. `phrase` completes "… alone tells a from b".
+    """A few numbers that describe one property.
+    `phrase` completes "… alone tells a from b".
 
     With `categories`, there is one feature: the number of a category, from 0 and below `categories`.
     """
@@ -85,7 +86,8 @@ def simple_properties(
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PropertyTable:
-    """Measure the first `limit` of `rows`, which the caller has shuffled. Takes a few milliseconds per image.
+    """Measure the first `limit` of `rows`, which the caller has shuffled.
+    Takes a few milliseconds per image.
 
     With large images it stops at `MAX_SOURCE_PIXELS`, but not before `MIN_IMAGES`. Images are decoded in
     threads, because PIL releases the GIL. `on_progress` is called with (done, total) from time to time; an

@@ -43,8 +43,9 @@ RULE = (
 
 @dataclass(frozen=True)
 class Sign:
-    """One check: whether it is a sign, on `n` samples, and a sentence with its figures. `gap`: how far the
-    accuracy in a group is below that on all samples, 0..1; 0 if the group is too small to say."""
+    """One check: whether it is a sign, on `n` samples, and a sentence with its figures.
+    `gap`: how far the accuracy in a group is below that on all samples, 0..1; 0 if the group is too small to
+    say."""
 
     name: Name
     kind: Kind

@@ -26,7 +26,8 @@ def shares(maps: Maps) -> Floats:
 
 @dataclass(frozen=True)
 class MeanMap:
-    """Mean of one class's `n` maps, each as `shares`, so it sums to 1. `undefined` maps were left out.
+    """Mean of one class's `n` maps, each as `shares`, so it sums to 1.
+    `undefined` maps were left out.
 
     `map` and `error` (the standard error at each position) are lists of rows; both are None without a
     map, and `error` also with a single one.

@@ -67,8 +67,9 @@ class StepCounts:
 
 
 class Count(NamedTuple):
-    """`correct` of `images` predictions. `numbers` of them had finite scores; the others count as wrong.
-    `batch_mean` is the mean of the batches' accuracies, where a smaller last batch weighs as much as others.
+    """`correct` of `images` predictions.
+    `numbers` of them had finite scores; the others count as wrong. `batch_mean` is the mean of the batches'
+    accuracies, where a smaller last batch weighs as much as others.
     """
 
     correct: int

@@ -62,8 +62,9 @@ class FitConfig:
 
 
 class FitData(NamedTuple):
-    """Batches of a training; without `val`, the last epoch is the best. `batch_settings` are plain JSON
-    values by name that determine the batches; a resumed training must have the same ones.
+    """Batches of a training; without `val`, the last epoch is the best.
+    `batch_settings` are plain JSON values by name that determine the batches; a resumed training must have
+    the same ones.
     """
 
     train: Loader

@@ -213,8 +213,8 @@ def arm(name: str) -> str:
 
 
 def model_label(model: Model, datasets: Mapping[str, str], verdicts: Mapping[str, str]) -> str:
-    """What tells a model from others in a list of choices. `datasets`: names by id; `verdicts`: titles by the
-    id of the job. What these lack is left out."""
+    """What tells a model from others in a list of choices.
+    `datasets`: names by id; `verdicts`: titles by the id of the job. What these lack is left out."""
     title = arm(model.arm) + (f": {model.name}" if model.name else "")
     of, verdict = shorten(datasets.get(model.dataset or "", "")), verdicts.get(model.job or "", "")
     parts = (of, title, f"{model.created_at:%Y-%m-%d}", verdict, model.backbone, model.id[-6:])

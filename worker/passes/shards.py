@@ -103,7 +103,8 @@ def compute_missing(
     attempt: str,
     should_stop: Callable[[], bool],
 ) -> ShardCounts:
-    """Compute the shards that are not there, from the last to the first, until all are. Raises as the pass.
+    """Compute the shards that are not there, from the last to the first, until all are.
+    Raises as the pass.
 
     `offer` tells other workers of the missing ones, and says whether there may be any. Progress counts the
     images of all shards that are there.

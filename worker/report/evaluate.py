@@ -253,8 +253,8 @@ def _shortcut_reliance(
     cost: masking_cost.MaskingCost,
     split: str,
 ) -> ShortcutReliance | None:
-    """The signs on the split that the model of `arm` relies on a shortcut; `cost` is of its masks there. None
-    for a split whose images lost their object: a model that is right there has used the background.
+    """The signs on the split that the model of `arm` relies on a shortcut; `cost` is of its masks there.
+    None for a split whose images lost their object: a model that is right there has used the background.
     """
     metrics = figures.metrics_without_copies(SPLITS)
     if split not in metrics:

@@ -62,8 +62,8 @@ def make_gallery(context: StageContext, pool: SaliencyPool, *, folder: Path) -> 
 
 
 def _picks(context: StageContext, pool: SaliencyPool, shares: Floats) -> Iterator[tuple[GalleryRule, int]]:
-    """Yield (rule, position in the pool): up to four per rule, each position once. Last come ordinary images
-    of the same classes."""
+    """Yield (rule, position in the pool): up to four per rule, each position once.
+    Last come ordinary images of the same classes."""
     taken: set[int] = set()
     labels = context.store.labels[pool.rows]
     for rule, order in _orders(context, pool, shares):

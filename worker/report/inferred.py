@@ -76,8 +76,8 @@ def make_inferred(
     *,
     folder: Path,
 ) -> InferredGroups | None:
-    """The section `inferred_groups`; None if no early stage named a pattern. `context` has the data set's own
-    groups; pictures as `network` sees them are written to `folder`."""
+    """The section `inferred_groups`; None if no early stage named a pattern.
+    `context` has the data set's own groups; pictures as `network` sees them are written to `folder`."""
     of_stage, groups, store = inferred.of_stage, inferred.groups, context.store
     if of_stage is None or groups is None or of_stage.facts["stage"] is None:
         return None

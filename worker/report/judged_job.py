@@ -88,8 +88,9 @@ class Judgement(NamedTuple):
 
 
 def judged_verdicts(figures: Figures, store: Store, *, breaks_pattern: bool) -> dict[Arm, Verdict]:
-    """The verdicts on these images by treatment. On images of one class, a model that always answers that
-    class is right: not testable. Where all of them lack the pattern, no groups need to say which do."""
+    """The verdicts on these images by treatment.
+    On images of one class, a model that always answers that class is right: not testable. Where all of them
+    lack the pattern, no groups need to say which do."""
     if len(np.unique(store.labels[store.rows(VERDICT_SPLIT)])) < 2:
         of_one_class = {"verdict": "not_testable", "reason": "one_class"}
         return {arm: one.model_copy(update=of_one_class) for arm, one in figures.verdicts.items()}

@@ -229,8 +229,9 @@ class Figures:
         ]
 
     def deciding_difference(self, split: str, a: Arm, b: Arm) -> section.SplitDifference | None:
-        """a − b in the statistic that decides on the split, over all seeds. None if the split was not
-        evaluated, has too few subjects to tell, or if one of the models cannot be told from guessing."""
+        """a − b in the statistic that decides on the split, over all seeds.
+        None if the split was not evaluated, has too few subjects to tell, or if one of the models cannot be
+        told from guessing."""
         if split not in self._logits:
             return None
         decision = self._verdict(split, a, b)
@@ -292,8 +293,8 @@ class Figures:
 
     @cached_property
     def by_column(self) -> dict[str, dict[Arm, section.Verdict]]:
-        """The verdicts by treatment, on the test split, by the groups of class × each of the `columns`. Their
-        intervals are so wide that all columns together err as often as the one verdict."""
+        """The verdicts by treatment, on the test split, by the groups of class × each of the `columns`.
+        Their intervals are so wide that all columns together err as often as the one verdict."""
         confidence = 1 - (1 - self._confidence) / max(len(self._columns), 1)
         return {
             name: Figures(

@@ -74,8 +74,8 @@ class Treatment(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The model to use; `subject` is the treatment that the report is about. For a plain model, `differences`
-    are those that led to it."""
+    """The model to use; `subject` is the treatment that the report is about.
+    For a plain model, `differences` are those that led to it."""
 
     arm: Arm | None
     reason: RecommendationReason
@@ -84,8 +84,8 @@ class Choice(NamedTuple):
 
 
 def choose(treatments: Sequence[Treatment], plain: Arm | None, *, trained_whole: bool) -> Choice:
-    """The first of these that applies. A treatment that a plain model beats, or that is not above chance, is
-    never chosen.
+    """The first of these that applies.
+    A treatment that a plain model beats, or that is not above chance, is never chosen.
 
     1. The true groups of the validation split show that a treatment helped: that with the best worst group.
     2. A last layer was balanced over reliable groups and does not trail plain training on the test split, or

@@ -26,8 +26,9 @@ Params = TypeVar("Params", bound=AnyParams)
 
 @dataclass(frozen=True)
 class StageContext:
-    """One stage of one job. `device` is torch's device name, `threads` the number of CPU threads; `log`
-    writes a line to the job's log, `offer` tells other workers of shards that they may compute.
+    """One stage of one job.
+    `device` is torch's device name, `threads` the number of CPU threads; `log` writes a line to the job's
+    log, `offer` tells other workers of shards that they may compute.
     """
 
     spec: Spec
@@ -121,8 +122,8 @@ class StageContext:
 
     @cached_property
     def store(self) -> Store:
-        """The packed data set that the job reads. A model that is only run sees 16-bit images through its own
-        window, as in the service."""
+        """The packed data set that the job reads.
+        A model that is only run sees 16-bit images through its own window, as in the service."""
         if self.images is not None:
             return self.images
         assert self.spec.dataset is not None
@@ -161,7 +162,8 @@ class StageContext:
 
 
 class ComparedModels(NamedTuple):
-    """The models by arm. `own`: those that the job trained or was given to evaluate; `all`: with the sources.
+    """The models by arm.
+    `own`: those that the job trained or was given to evaluate; `all`: with the sources.
 
     A source is a model that an own one was made from; its arm is that of `arm_before`. The models of another
     job that are judged are all own.
@@ -199,6 +201,7 @@ def compared_models(context: StageContext) -> ComparedModels:
 
 
 def arm_before(model: ModelSpec) -> Arm:
-    """The arm under which a source model is compared. The control of another job is not this job's control,
-    and an earlier retrained head is not its treatment arm: both are the `BASELINE`."""
+    """The arm under which a source model is compared.
+    The control of another job is not this job's control, and an earlier retrained head is not its treatment
+    arm: both are the `BASELINE`."""
     return Arm.BASELINE if model.arm in (*CONTROLS, Arm.RETRAINED) else model.arm

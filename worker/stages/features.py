@@ -69,8 +69,8 @@ def evaluation_settings(network: Network, crop: Crop = "none") -> LoaderSettings
 
 
 def cut(rows: Labels, *, batch_size: int = 1) -> list[Labels]:
-    """The shards of these rows, of whole batches of this size. A last one of a single row is added to the one
-    before it, as in batches."""
+    """The shards of these rows, of whole batches of this size.
+    A last one of a single row is added to the one before it, as in batches."""
     images = max(1, SHARD_IMAGES // batch_size) * batch_size
     return [part.numpy() for part in plan(torch.from_numpy(rows), images)]
 

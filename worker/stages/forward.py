@@ -220,7 +220,8 @@ def of_rows(logits: Logits, rows: NDArray[np.int64]) -> Logits:
 
 
 class LogitsCache:
-    """The models' logits on splits. Each network is loaded once; each pass has its share of the progress.
+    """The models' logits on splits.
+    Each network is loaded once; each pass has its share of the progress.
 
     A frozen backbone is not run again: its logits are the last layer's on the features of the split.
     """

@@ -41,8 +41,8 @@ _MAX_TEXT = 1000  # characters of an entry that is no path
 
 
 class ImportSource(NamedTuple):
-    """The folder or the file that is imported, or `builtin:NAME`. `rejected` are the files that could not be
-    copied to this host."""
+    """The folder or the file that is imported, or `builtin:NAME`.
+    `rejected` are the files that could not be copied to this host."""
 
     path: Path | str | RemoteZip | RemoteFolder
     rejected: list[Rejection]
@@ -167,8 +167,8 @@ def _fetched(copy: SourceCopy, address: str) -> Path | RemoteZip | RemoteFolder:
 
 
 class SourceCopy:
-    """Copies of files on this host, below a new folder of the job, within the limits of an upload. Of images
-    without labels, those that are too large are `rejected` and not copied."""
+    """Copies of files on this host, below a new folder of the job, within the limits of an upload.
+    Of images without labels, those that are too large are `rejected` and not copied."""
 
     def __init__(self, context: StageContext, name: str) -> None:
         self._context, self._settings = context, context.settings

@@ -53,8 +53,9 @@ _JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")
 
 
 class InferredFile(TypedDict):
-    """The content of `inferred.json`. `details` are those of `Minority.explained_groups`; `confirmed`: a
-    person's answers show that the guess is right often enough for a verdict."""
+    """The content of `inferred.json`.
+    `details` are those of `Minority.explained_groups`; `confirmed`: a person's answers show that the guess is
+    right often enough for a verdict."""
 
     model: str
     reason: str
@@ -166,8 +167,8 @@ def infer_training_groups(
 
 @dataclass(frozen=True)
 class _Judges:
-    """The judges of patterns and of labels, for images that fitted neither. `known` are the features of a
-    frozen backbone."""
+    """The judges of patterns and of labels, for images that fitted neither.
+    `known` are the features of a frozen backbone."""
 
     context: StageContext
     network: Network
@@ -215,8 +216,8 @@ class InferredGroups(NamedTuple):
 
     @property
     def decide(self) -> bool:
-        """Whether figures may rest on them: stages agreed, or a person who looked at images confirmed it. The
-        mistakes of the last features would be those of the models that are to be judged; and a gate that
+        """Whether figures may rest on them: stages agreed, or a person who looked at images confirmed it.
+        The mistakes of the last features would be those of the models that are to be judged; and a gate that
         somebody forced open says nothing."""
         if self.facts["stage"] is None:
             return False

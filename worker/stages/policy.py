@@ -95,8 +95,9 @@ def _uncertified(selection: Selection) -> str:
 def abstain_reasons(
     scored: Scored, selection: Selection | None, unlike: Bools | None = None
 ) -> list[AbstainReason | None]:
-    """Why each input (N,) is not answered, None if it is. Without a policy, every finite score is answered,
-    as in the API, and else none that is `unlike` (N,) the training images."""
+    """Why each input (N,) is not answered, None if it is.
+    Without a policy, every finite score is answered, as in the API, and else none that is `unlike` (N,) the
+    training images."""
     thresholds: list[float | None] = [-math.inf if selection is None else selection.threshold]
     labels = np.zeros_like(scored.labels)
     if selection is not None and selection.class_thresholds is not None:

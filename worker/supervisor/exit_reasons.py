@@ -64,8 +64,8 @@ def not_started(error: OSError) -> AttemptFailure:
 
 
 def supervision_problem(error: Exception) -> dict[str, object]:
-    """The problem of a job that the worker could not supervise. Only the error's type is named, since its
-    text may contain SQL, paths or addresses."""
+    """The problem of a job that the worker could not supervise.
+    Only the error's type is named, since its text may contain SQL, paths or addresses."""
     return JobError(
         "not_recorded",
         f"the worker could not record what the job reported ({type(error).__name__}); the worker's log has "

@@ -36,8 +36,9 @@ class SpareChild:
             logger.warning("no spare child could be started (%s)", error)
 
     def take(self, spec: Spec) -> ChildProcess | None:
-        """Hand it over to run this job, or to help it. None, and it is gone, if it cannot: it has ended, or
-        the job is an import, or may have other threads, whose number is set before torch is loaded."""
+        """Hand it over to run this job, or to help it.
+        None, and it is gone, if it cannot: it has ended, or the job is an import, or may have other threads,
+        whose number is set before torch is loaded."""
         child, self._child, self._start_tried = self._child, None, False
         if child is None:
             return None

@@ -37,7 +37,8 @@ OF_IMAGES = frozenset({"fullgrad"})
 
 
 class OnnxEngine:
-    """Implements `Engine`. The graphs compute logits, features and activations, torch's head the maps.
+    """Implements `Engine`.
+    The graphs compute logits, features and activations, torch's head the maps.
 
     It keeps the torch network of the served model, because a head that is not a linear layer is
     differentiated, and `fullgrad` looks at the images. It drops the ERM model's torch network.

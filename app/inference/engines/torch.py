@@ -99,7 +99,8 @@ class TorchEngine:
 
 
 def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> TorchEngine:
-    """Read a pair from its artifacts. Raises `NotFound` if a file is gone, `Unavailable` if one is damaged.
+    """Read a pair from its artifacts.
+    Raises `NotFound` if a file is gone, `Unavailable` if one is damaged.
 
     Also disables TF32 for the whole process. By default, a GPU rounds the products of convolutions to TF32,
     by 1e-3. Evaluation and calibration do not round either

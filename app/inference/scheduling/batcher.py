@@ -47,7 +47,8 @@ class Reservation:
 
 
 class Batcher:
-    """One thread that runs engines, and the bounded queue before it. Thread-safe.
+    """One thread that runs engines, and the bounded queue before it.
+    Thread-safe.
 
     A request is not split: its images go through in one batch. A request that is cancelled while it waits
     frees its places at once.

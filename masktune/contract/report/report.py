@@ -68,8 +68,8 @@ VERSION: Final = 1
 
 
 class MaskSummary(Section):
-    """The masks of the training images. `nothing_masked` of them mask no pixel, `non_finite` of those because
-    their map is not finite."""
+    """The masks of the training images.
+    `nothing_masked` of them mask no pixel, `non_finite` of those because their map is not finite."""
 
     images: int
     masked_share: float
@@ -80,7 +80,8 @@ class MaskSummary(Section):
 
 
 class Report(Section):
-    """What a job's models do on splits that trained none of them. Every figure has its n and its interval.
+    """What a job's models do on splits that trained none of them.
+    Every figure has its n and its interval.
 
     A model that the job has not is absent from the sections by arm; a section that does not apply is null.
     """

@@ -100,8 +100,8 @@ def _member(info: zipfile.ZipInfo, starts: Sequence[int]) -> Member:
 
 
 def member_content(stand_in: bytes, path: PurePosixPath) -> bytes:
-    """The file at this path, from its packed `Member` and, behind it, its bytes in the archive. Holds it
-    against the same guards as unpacking does. Raises `ArchiveError`."""
+    """The file at this path, from its packed `Member` and, behind it, its bytes in the archive.
+    Holds it against the same guards as unpacking does. Raises `ArchiveError`."""
     try:
         member = Member.of(stand_in)
         signature, *_, name, extra = _LOCAL.unpack_from(stand_in, _MEMBER.size)
@@ -199,8 +199,8 @@ def _walk_directory(file: IO[bytes], directory: range, budget: Budget) -> None:
 
 
 def _require_disjoint(entries: list[zipfile.ZipInfo], directory: range) -> list[int]:
-    """Entries that share bytes are how a small zip unpacks to petabytes (Fifield, WOOT 2019). Returns where
-    each but the first begins, in order, and where the last ends at most."""
+    """Entries that share bytes are how a small zip unpacks to petabytes (Fifield, WOOT 2019).
+    Returns where each but the first begins, in order, and where the last ends at most."""
     spans = sorted(
         (info.header_offset, info.header_offset + _LOCAL.size + info.compress_size) for info in entries
     )

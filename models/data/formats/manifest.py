@@ -40,7 +40,8 @@ class FormatError(ImportRefused):
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """What the owner may decide. `classes` fixes the list and its order: other labels are rejected.
+    """What the owner may decide.
+    `classes` fixes the list and its order: other labels are rejected.
 
     `target` and `group` are attributes of CelebA; `group` may also be the column `meta:NAME` of a list, and
     `label` is the column that holds the classes (in Label Studio: the question that asks for them), and
@@ -79,7 +80,8 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """All images to import. `splits` names the splits that were given, those without an image included.
+    """All images to import.
+    `splits` names the splits that were given, those without an image included.
 
     `format` is a `FormatName` or `builtin:NAME`. `empty_classes` are folders that stand where classes do and
     hold no image. `columns` says of each column of a list what it was read as. `hold_out` are the conditions

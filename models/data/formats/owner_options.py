@@ -222,8 +222,8 @@ class SubjectPattern:
 
 
 def name_subjects(manifest: Manifest, pattern: str) -> Manifest:
-    """The manifest with the subjects that the paths name. Raises `FormatError` if none does, if the pattern
-    cannot be used, or if a list names the subjects."""
+    """The manifest with the subjects that the paths name.
+    Raises `FormatError` if none does, if the pattern cannot be used, or if a list names the subjects."""
     if any(entry.subject is not None for entry in manifest.entries):
         raise _no_subjects("the list has a column of subjects, so leave out the pattern (the option subject)")
     try:

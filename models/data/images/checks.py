@@ -67,7 +67,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """A fully decoded image. Sizes are in pixels, upright; `pixel_hash` is equal for equal pixels.
+    """A fully decoded image.
+    Sizes are in pixels, upright; `pixel_hash` is equal for equal pixels.
 
     `pixels` (H, W, 3) uint8 RGB is kept for small images only (`packing.MAX_PIXELS_SIDE`), and not for
     16-bit grey ones (`grey_16`), whose RGB depends on the data set's window. `subject`, `window` and `device`
@@ -96,7 +97,8 @@ class Picture(NamedTuple):
 def decode_image(
     encoded: bytes, limits: ImageLimits | None = None, window: GreyWindow | None = None
 ) -> Picture:
-    """Decode every pixel to RGB, turned upright as EXIF says. Raises `ImageError`.
+    """Decode every pixel to RGB, turned upright as EXIF says.
+    Raises `ImageError`.
 
     `window` says which levels of a 16-bit grey image become 0 to 255; None takes its upper 8 bits.
     Thread-safe: it changes no global setting of PIL. PIL decodes without the GIL.

@@ -64,7 +64,8 @@ class TooManyParts(Exception):
 
 
 class CountedFile(BytesIO):
-    """An image that PIL may read in few pieces only. Raises `TooManyParts`.
+    """An image that PIL may read in few pieces only.
+    Raises `TooManyParts`.
 
     PIL reads a GIF block by block, and what is none byte by byte: 32 MB held a decoder for 4 s.
     """
@@ -93,7 +94,8 @@ def require_few_parts(encoded: bytes, kind: str) -> None:
 
 
 def require_enough_bytes(encoded: bytes, kind: str, pixels: int) -> None:
-    """Check a JPEG that has been opened. Raises `TooFewBytes`.
+    """Check a JPEG that has been opened.
+    Raises `TooFewBytes`.
 
     A Huffman code has at least one bit, and every 8×8 block of the component with all pixels has at least one
     code. libjpeg makes up what is missing, and only warns. Arithmetic codes have no such bound.

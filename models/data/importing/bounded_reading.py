@@ -27,8 +27,9 @@ def reading_budget(packed: int) -> ProcessBudget:
 def read_within(
     budget: ProcessBudget, read: Callable[[Callable[[], bool]], T], should_stop: Callable[[], bool]
 ) -> T:
-    """What `read` makes of an archive or a list, in a process of its own. It is given a function to be called
-    before each step. Raises `ImportRefused` beyond the budget, `ImportStopped`, and what `read` raises."""
+    """What `read` makes of an archive or a list, in a process of its own.
+    It is given a function to be called before each step. Raises `ImportRefused` beyond the budget,
+    `ImportStopped`, and what `read` raises."""
 
     def should_stop_before_step() -> bool:
         budget.start_step()

@@ -60,9 +60,10 @@ _REPORTS = 200  # calls of on_progress per import, approximately
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How data are read. `format` None is detected; `seed` determines the splits that are made; `threads` is
-    also the number of processes that decode; `grey_window` None is measured. `reading` None is the budget of
-    `reading_budget`."""
+    """How data are read.
+    `format` None is detected; `seed` determines the splits that are made; `threads` is also the number of
+    processes that decode; `grey_window` None is measured. `reading` None is the budget of `reading_budget`.
+    """
 
     name: str = "data set"
     format: FormatName | None = None

@@ -24,8 +24,8 @@ class RemoteFolder(NamedTuple):
 
 
 class RemoteZip(NamedTuple):
-    """A zip of `size` bytes. `open` opens it, in any process; `read` returns its bytes from one place to
-    another."""
+    """A zip of `size` bytes.
+    `open` opens it, in any process; `read` returns its bytes from one place to another."""
 
     size: int
     open: Callable[[], IO[bytes]]

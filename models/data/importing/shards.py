@@ -38,9 +38,10 @@ SHARD_ENTRIES = 512
 
 
 class ImportPass:
-    """Checks and packs the entries of a manifest. `sizes` are the entries of each shard. Passes with the same
-    `key` have the same shards: of the same paths, in order, within the same limits. `remote`: other hosts
-    may open the source too, and fetch images of single shards."""
+    """Checks and packs the entries of a manifest.
+    `sizes` are the entries of each shard. Passes with the same `key` have the same shards: of the same paths,
+    in order, within the same limits. `remote`: other hosts may open the source too, and fetch images of
+    single shards."""
 
     def __init__(self, source: Source, limits: ImageLimits, threads: int) -> None:
         entries = Entries.of(source.manifest.entries)

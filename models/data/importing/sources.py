@@ -63,8 +63,9 @@ Fetch = Callable[[Sequence[Path]], None]
 
 
 class FolderSource:
-    """The files that a manifest names. `temporary` ones are removed once they are released. `fetch_files`
-    brings images for which files of their size stand in; lists, and files of other names, are there."""
+    """The files that a manifest names.
+    `temporary` ones are removed once they are released. `fetch_files` brings images for which files of their
+    size stand in; lists, and files of other names, are there."""
 
     def __init__(
         self,

@@ -75,8 +75,8 @@ def _affine(u: Tensor, size: Size) -> Plans:
 
 
 def _flip_affine(images: Tensor, plans: Plans) -> Tensor:
-    """Fill with black. Nearest-neighbour sampling, the default of torchvision's RandomAffine, costs half as
-    much as bilinear.
+    """Fill with black.
+    Nearest-neighbour sampling, the default of torchvision's RandomAffine, costs half as much as bilinear.
     """
     return _sample(images, plans, mode="nearest", padding="zeros")
 

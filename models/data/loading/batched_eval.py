@@ -50,7 +50,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def with_progress(loader: Loader, run: Run, process: Callable[[Iterator[Batch]], Iterator[T]]) -> Iterator[T]:
-    """Yield the results of `process` for the batches of `loader`, in stored order. Raises Stopped.
+    """Yield the results of `process` for the batches of `loader`, in stored order.
+    Raises Stopped.
 
     Reports progress every 0.3 s and at the end, counting batches that are finished, not begun.
     """

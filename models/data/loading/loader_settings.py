@@ -32,7 +32,8 @@ class Masking(NamedTuple):
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """`workers` None picks a number that suits the machine. With `masking`, each image is masked first.
+    """`workers` None picks a number that suits the machine.
+    With `masking`, each image is masked first.
 
     `crop` is for saliency maps only: a loader that masks does not crop. With `several_epochs`,
     small squares are kept once decoded.

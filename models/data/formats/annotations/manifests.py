@@ -41,8 +41,9 @@ _EXAMPLES = 3
 
 
 class AnnotatedImage(NamedTuple):
-    """An image as a list has it. `place` says where it stands there, `split` is empty if there is none, and
-    `fields` are what else is said of it, as text."""
+    """An image as a list has it.
+    `place` says where it stands there, `split` is empty if there is none, and `fields` are what else is said
+    of it, as text."""
 
     place: str
     name: str

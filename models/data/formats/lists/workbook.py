@@ -108,7 +108,8 @@ def _lines(sheet: CalamineSheet, name: str, header_row: int, width: int) -> Iter
 
 
 def _rows(sheet: CalamineSheet, name: str, columns: int | None = None) -> Iterator[Line]:
-    """The first `columns` of the rows, blank ones left out. Raises `FormatError`.
+    """The first `columns` of the rows, blank ones left out.
+    Raises `FormatError`.
 
     Only the first of merged cells has a value. A formula has one where the program that saved the file
     computed it.
