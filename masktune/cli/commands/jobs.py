@@ -181,17 +181,7 @@ def list_(
     )
     session.show_all(
         jobs,
-        (
-            "id",
-            "name",
-            "kind",
-            "data set",
-            "state",
-            "done",
-            "verdict",
-            "size",
-            "queued",
-        ),
+        ("id", "name", "kind", "data set", "state", "done", "verdict", "size", "queued"),
         lambda j: (
             j.id,
             j.name or "–",
