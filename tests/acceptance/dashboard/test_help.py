@@ -22,7 +22,7 @@ def test_help_leads_to_the_section_on_this_page_and_to_the_glossary(visitor: Vis
     page.get_by_role("link", name="Help", exact=True).click()
     expect(visitor.heading("Images for a person to look at")).to_be_in_viewport()
     page.get_by_role("link", name="What the words mean").click()
-    expect(page.locator(".manual li", has_text="Worst group")).to_be_visible()
+    expect(page.locator(".manual li", has_text="Worst group:")).to_be_visible()
     visitor.goto("/ui/help/DASHBOARD.md")
     visitor.loaded(".manual img")
     visitor.goto("/ui/help/nothing.md")
