@@ -55,6 +55,8 @@ def _costs(context: StageContext, stages: Sequence[Stage]) -> Mapping[Stage, Cos
     finetune = params.masking.iterations * (train if frozen else params.finetune.epochs * epoch)
     heads = (params.head, len(params.further_seeds)) if isinstance(params, MitigateConfig) else None
     head, seeds = heads or (HeadConfig(), 0)
+    # A fit of all penalties or rounds together, of the judges of about four stages, and of a head: by the
+    # seconds that the jobs of `benchmarks.progress` took.
     fit = 0.03 + 6e-5 * train * len(context.store.classes)
     judges = 4 * (len(head.judge_penalties) + head.rounds) * fit if context.infers_groups else 0.0
     balanced = 0.6 * (len(head.penalties) + 1) * fit
@@ -70,10 +72,7 @@ def _costs(context: StageContext, stages: Sequence[Stage]) -> Mapping[Stage, Cos
     images, fits = (seeds * sum(costs[one][kind] for one in costs if one in stages) for kind in (0, 1))
     costs |= {
         Stage.REPEAT: (0.0, fits) if frozen else (images, 0.0),
-        Stage.CALIBRATE: (
-            calibration if frozen else networks * (train + val + calibration),
-            0.0,
-        ),
+        Stage.CALIBRATE: (calibration if frozen else networks * (train + val + calibration), 0.0),
         Stage.EVALUATE: (
             networks * test
             + 2 * min(test, 2048) * (1 if frozen else explained)  # maps
