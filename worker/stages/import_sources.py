@@ -287,14 +287,14 @@ def _copy_listed(copy: SourceCopy, name: str, place: str, paths: set[str]) -> Re
     if relative in ("", ".") or not (is_address or place):
         detail = "is neither an address nor the path of a file below the folder of the table"
         return Rejection(plain(name)[:_MAX_TEXT], FileCode.BAD_PATH, f"{detail}: write file://… or s3://…")
+    if relative in paths:  # before what costs more: a table may repeat a path many times
+        return Rejection(relative, FileCode.LISTED_TWICE, "is listed a second time: remove one of the rows")
     address = name if is_address else f"{place}/{relative}"
     if not copy.allows(address):
         detail = "is outside the places that the operator allows (MASKTUNE_ALLOWED_SOURCES)"
         return Rejection(relative, FileCode.BAD_PATH, detail)
     if not is_image_name(relative):
         return not_an_image_name(relative)
-    if relative in paths:
-        return Rejection(relative, FileCode.LISTED_TWICE, "is listed a second time: remove one of the rows")
     paths.add(relative)
     fs = fsspec.filesystem((scheme if is_address else place).partition("://")[0])
     try:
