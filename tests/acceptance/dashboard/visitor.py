@@ -117,6 +117,7 @@ class Visitor:
 
     def _screenshot(self, name: str, *, whole: bool) -> None:
         if SCREENSHOTS:  # they take longer than the checks
+            expect(self.page.locator(".q-notification")).to_have_count(0)  # it lies over the page
             self.page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=whole)
 
     def _accessible(self, what: str, rules: dict[str, Any]) -> None:
