@@ -17,6 +17,7 @@ from masktune.cli.commands.fix import evaluate, fix
 from masktune.cli.commands.predict import predict
 from masktune.cli.commands.reviews import review
 from masktune.cli.output import INTERRUPTED, REFUSED, USAGE, fail
+from masktune.cli.session import BEFORE_COMMAND
 
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 
@@ -28,10 +29,6 @@ EPILOG = (
     "Exit codes: 0 success; 1 refused or failed; 2 invalid command line; "
     "3 the service cannot be reached; 4 the job or import did not succeed; 130 interrupted."
 )
-
-
-BEFORE_COMMAND = {"--url": True, "--key": True, "--ca-file": True, "--json": False}
-"""The options of `masktune.cli.session`, and whether each takes a word."""
 
 
 class ConciseErrorGroup(TyperGroup):

@@ -183,3 +183,5 @@ _OPTIONS = (
     _option("ca_file", None, _CA_FILE),
     _option("json", False, _JSON),
 )
+BEFORE_COMMAND = {f"--{one.name.replace('_', '-')}": one.default is not False for one in _OPTIONS}
+"""The options of all client commands, and whether each takes a word."""
