@@ -177,6 +177,11 @@ def arm_after(report: Report) -> Arm:
     return Arm.RETRAINED if Arm.RETRAINED in report.models else Arm.MASKTUNE
 
 
+def arm_to_use(report: Report) -> Arm:
+    """The arm that is recommended, else the one that the report is about."""
+    return (report.recommendation and report.recommendation.arm) or arm_after(report)
+
+
 def arm_before(report: Report) -> Arm:
     """The arm that the one after was made from."""
     return report.before or (Arm.ERM if Arm.ERM in report.models else Arm.IMPORTED)

@@ -18,10 +18,10 @@ def test_an_import_that_would_end_the_same_way_is_not_resumed(reason: str) -> No
     fields = {"kind": "import", "state": "failed", "error": {"detail": "one class only", "reason": reason}}
     job = Job.model_validate(JOB | fields)
     view = JobView(AsyncClient("http://127.0.0.1:9"), job, "birds", OwnKey(scopes=["admin"], open=True))
-    shown = render("job_head", job=job, stages=[], progress={"fraction": 1}, link=str, **TEXTS)
+    head = render("job_head", job=job, stages=[], progress={"fraction": 1}, link=str, **TEXTS)
     may_help = reason == "out_of_memory"
     assert ("Resume" in [text for text, _, _ in view._buttons()]) is may_help
-    assert ("it would end the same way" in shown) is not may_help
+    assert ("it would end the same way" in head) is not may_help
 
 
 @pytest.mark.parametrize(
