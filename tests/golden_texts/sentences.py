@@ -75,6 +75,10 @@ def _titles_of_verdicts() -> Rows:
             decision = JobVerdict(verdict=name, a=MASKTUNE, b=b, hurt_by_columns=columns)
             tone, title = names.verdict_title(decision)
             yield f"{name}, against {b}{', columns' if columns else ''}", f"{{{tone}}} {title}"
+    for columns in ([], ["site"]):
+        helped = JobVerdict(verdict="helped", a=MASKTUNE, b=CONTROL, beaten_by=ERM, hurt_by_columns=columns)
+        tone, title = names.verdict_title(helped)
+        yield f"helped, worse than {ERM}{', columns' if columns else ''}", f"{{{tone}}} {title}"
 
 
 def _verdicts_between_plain_training_and_control() -> Rows:

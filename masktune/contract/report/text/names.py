@@ -132,17 +132,15 @@ def verdict_title(decision: accuracy.Verdict | accuracy.JobVerdict) -> tuple[Ton
     """The tone and title of a verdict on model a, against model b."""
     a, b = capitalised(within_sentence(decision.a)), within_sentence(decision.b)
     if decision.verdict == "helped" and decision.beaten_by is not None:
-        return "neutral", f"{a} is better than {b}, but worse than {model_name(decision.beaten_by)}"
+        worse = f"worse than {model_name(decision.beaten_by)}", hurt_in_groups(decision)
+        return "neutral", f"{a} is better than {b}, but {', and '.join(filter(None, worse))}"
     tone, beside_control, alone = _TITLES[decision.verdict]
     by = ", by inferred groups" if decision.inferred and decision.verdict != "not_testable" else ""
     if decision.reason == "shortcut_or_harm" or (decision.hurt_by_columns and tone != "bad"):
         tone = "neutral"
     title = beside_control if decision.b in CONTROLS else alone
     if decision.verdict == "no_detectable_effect":
-        title = _BETWEEN.get(
-            (decision.against_erm, decision.against_control),
-            title,
-        )
+        title = _BETWEEN.get((decision.against_erm, decision.against_control), title)
     return tone, ", but ".join(
         filter(None, (title.format(a, b, *_MEANS[decision.a]) + by, hurt_in_groups(decision)))
     )

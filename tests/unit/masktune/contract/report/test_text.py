@@ -39,6 +39,7 @@ from masktune.contract.report.text.names import (
     STATISTICS,
     in_order,
     says_nothing_of_quality,
+    verdict_title,
 )
 from masktune.contract.report.text.next_steps import recommendation_reason
 from masktune.contract.vocabulary import Arm
@@ -162,6 +163,11 @@ def test_a_verdict_on_a_model_that_hurt_by_a_column_is_not_green_and_says_so() -
     assert decision.title.endswith("helped, by inferred groups, but hurt in groups by “clinic site”")
     assert "show that this helped. But it hurt in groups by “clinic site”." in reason
     assert "By the column “clinic site”, the worst group" in decision.sentence
+    assert golden.verdict is not None
+    beaten = golden.verdict.model_copy(update={"beaten_by": Arm.ERM})
+    tone, title = verdict_title(beaten)
+    assert tone == "neutral"
+    assert title.endswith("but worse than the ERM model, and hurt in groups by “clinic site”")
     plain = typed()
     assert "column" not in verdict(plain).sentence + verdict(plain).rule
 
