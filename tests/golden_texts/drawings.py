@@ -110,7 +110,8 @@ def _datasets() -> Drawings:
     many["groups"] = [{"name": "on land", "n": 7, "splits": {"train": 4, "test": 3}}]
     many |= {"subjects": 12, "split_subjects": {"train": 9, "test": 3}, "subject_word": "patient"}
     check = evidence(report())["properties"]
-    unjudged = {"strength": "none", "sentence": "Nothing was judged: too few.", "findings": [], "n": 0}
+    unjudged = check | {"strength": "none", "sentence": "Nothing was judged: too few.", "n": 0}
+    unjudged |= {"findings": [], "metadata": None}
     reports = [{"shortcuts": shortcuts} for shortcuts in (unjudged, check, check | {"metadata": None})]
     unlabelled = _dataset(labelled=False, splits={}, report={"count": 7, "rejected_total": 1})
     for dataset in (whole, _dataset(**many), unlabelled, *(_dataset(report=one) for one in reports)):

@@ -49,9 +49,19 @@ async def show(
     lacks_pattern: str = "",
     label_looks_wrong: str = "",
 ) -> None:
-    filters = {"split": split, "label": label, "group": group, "subject": subject}
-    filters |= {"column": column, "cell": cell, "q": q, "inferred_by": inferred_by, "pattern": pattern}
-    filters |= {"lacks_pattern": lacks_pattern, "label_looks_wrong": label_looks_wrong}
+    filters = {
+        "split": split,
+        "label": label,
+        "group": group,
+        "subject": subject,
+        "column": column,
+        "cell": cell,
+        "q": q,
+        "inferred_by": inferred_by,
+        "pattern": pattern,
+        "lacks_pattern": lacks_pattern,
+        "label_looks_wrong": label_looks_wrong,
+    }
     dataset, key = await api().datasets.get(dataset_id), own_key()
     set_title(f"{labels.shorten(dataset.name)} · Data set")
     with ui.element("div").classes("title-row"):

@@ -12,6 +12,7 @@ from masktune import Dataset, ImportReport, Job, JobEstimate, Model, OwnKey
 from masktune.contract.job_params import EVERY_SPLIT
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.predictions import POLICY_OF
+from masktune.contract.report.shortcut import PropertyCheck
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import moment, percent
 from masktune.contract.report.text.names import ARM_NAMES, SELECTION_NAMES, capitalised
@@ -152,11 +153,14 @@ def shortcut(check: Json) -> tuple[str, str, str]:
     """(tone, badge, title) for an import's check for shortcuts."""
     if not check.get("findings"):
         return "unsure", "not judged", "This could not be judged"
-    strength = str(check.get("strength"))
-    columns = check.get("metadata") or {}
-    if strength == "none" and columns.get("strength", "none") != "none":
+    if check["strength"] == "none" and (check.get("metadata") or check)["strength"] != "none":
         return "unsure", "metadata", "None was found in the images, but the metadata predicts the class"
-    return TONES.get(strength, ""), strength, _SHORTCUTS.get(strength, strength)
+    return TONES.get(check["strength"], ""), check["strength"], _SHORTCUTS[check["strength"]]
+
+
+def property_check(check: Json | None) -> PropertyCheck | None:
+    """The import's check for shortcuts, if it made one."""
+    return PropertyCheck.model_validate(check) if check else None
 
 
 _SHORTCUTS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
@@ -14,6 +15,9 @@ SignName = Literal["groups", "shift", "mask", "property"]
 SignKind = Literal["failure", "cause"]
 Strength = Literal["strong", "weak", "none"]
 MaskArm = Literal["plain", "own", "elsewhere"]
+
+MOST_ROWS = 8
+"""Of columns, and of properties of images, that a table shows."""
 
 
 class Sign(Section):
@@ -78,6 +82,11 @@ class PropertyFinding(Proportion):
     elsewhere: PropertyTransfer | None
     sentence: str
 
+    def may_be_object(self, regions: Collection[str]) -> bool:
+        """Whether this is where the object may be, in one of `regions`.
+        Not if the rule fails on another split: the object tells the classes there too."""
+        return self.where in regions and not (self.elsewhere and self.elsewhere.high < self.low)
+
 
 class MetadataCheck(Section):
     """Which columns of metadata predict the class, on the same images; strongest first. `notes` say which
@@ -106,6 +115,15 @@ class PropertyCheck(Section):
     sentence: str
     findings: list[PropertyFinding]
     metadata: MetadataCheck | None = Field(None, description="Null for a data set without metadata.")
+
+    @property
+    def rows(self) -> list[PropertyFinding]:
+        """What a table shows: the strongest columns of metadata, then the strongest properties of images."""
+        return [
+            finding
+            for findings in (self.metadata.findings if self.metadata else [], self.findings)
+            for finding in sorted(findings[:MOST_ROWS], key=lambda one: -one.balanced_accuracy)
+        ]
 
 
 class MaskedAccuracy(Proportion):

@@ -13,7 +13,7 @@ import pytest
 from masktune.contract.report import Report
 from masktune.contract.report.base import Proportion, StatisticName
 from masktune.contract.report.groups import GroupReason
-from masktune.contract.report.shortcut import Evidence, SignName
+from masktune.contract.report.shortcut import MOST_ROWS, Evidence, PropertyCheck, SignName
 from masktune.contract.report.text import next_steps, notes, percent, points, verdict, whole_percent
 from masktune.contract.report.text.answers import EVIDENCE, answers
 from masktune.contract.report.text.formats import (
@@ -170,6 +170,23 @@ def test_a_verdict_on_a_model_that_hurt_by_a_column_is_not_green_and_says_so() -
     assert title.endswith("but worse than the ERM model, and hurt in groups by “clinic site”")
     plain = typed()
     assert "column" not in verdict(plain).sentence + verdict(plain).rule
+
+
+# --- the check of properties ---------------------------------------------------------------------
+
+
+def test_a_table_of_properties_has_columns_of_metadata_first_each_part_by_accuracy() -> None:
+    check = evidence(report())["properties"]
+    (first, *_), columns = check["findings"], check["metadata"]["findings"]
+    weaker = [
+        first | {"property": f"{n}", "balanced_accuracy": n / 100} for n in range(50, 50 + 2 * MOST_ROWS)
+    ]
+    of_metadata = [columns[0] | {"property": f"column {n}", "balanced_accuracy": n / 100} for n in (60, 70)]
+    some = check | {"findings": weaker, "metadata": check["metadata"] | {"findings": of_metadata}}
+    rows = [row.property for row in PropertyCheck.model_validate(some).rows]
+    assert rows == ["column 70", "column 60", *(f"{n}" for n in range(49 + MOST_ROWS, 49, -1))]
+    without = PropertyCheck.model_validate(some | {"metadata": None}).rows
+    assert [row.property for row in without] == rows[2:]
 
 
 # --- steps ---------------------------------------------------------------------------------------
