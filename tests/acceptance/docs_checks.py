@@ -204,6 +204,8 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "docker": docker,
     "kubectl": kubectl,
     "pip": pip,
+    "pipx": pip,
+    "uv": pip,
     "export": exported,
 }
 OTHERS = {"git", "source", "run", "pre-commit", "openapi-python-client", "cd"}
