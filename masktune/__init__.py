@@ -146,6 +146,7 @@ if TYPE_CHECKING:
         MetadataColumn,
     )
     from masktune.contract.deletion import Dependents
+    from masktune.contract.image_answers import Review, ReviewedImage
     from masktune.contract.jobs import (
         ComparedModel,
         Comparison,
@@ -209,7 +210,6 @@ if TYPE_CHECKING:
     )
     from masktune.contract.report import Report
     from masktune.contract.review_queue import ReviewItem, ReviewPolicy
-    from masktune.contract.reviews import Review, ReviewedImage
     from masktune.contract.samples import InferredPattern, Sample
     from masktune.contract.webhooks import Delivery, NewWebhook, Webhook
     from masktune.environment import DEFAULT_URL
@@ -233,7 +233,7 @@ else:
         "masktune.contract.problems",
         "masktune.contract.reject_option",
         "masktune.contract.review_queue",
-        "masktune.contract.reviews",
+        "masktune.contract.image_answers",
         "masktune.contract.webhooks",
         "masktune.contract.samples",
         "masktune.client.webhooks",

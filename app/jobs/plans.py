@@ -19,13 +19,14 @@ from app.jobs.hyperparameters import (
     resolve_head,
     resolve_mitigation,
 )
-from app.jobs.reviews import apply_newest
+from app.jobs.image_answers import apply_newest
 from core.errors import DatasetNotReady, InvalidInput, NotFound, WrongDataset
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, RetrainConfig
 from masktune.contract.hyperparameters.parameters import declared
 from masktune.contract.ids import new_id
+from masktune.contract.image_answers import Review
 from masktune.contract.job_params import EVERY_SPLIT, EvaluateParams, PredictParams
 from masktune.contract.job_requests import (
     ErmRequest,
@@ -40,7 +41,6 @@ from masktune.contract.job_requests import (
 from masktune.contract.predictions import policy_fields
 from masktune.contract.report.text import needs_erm, uncalibrated
 from masktune.contract.report.text.formats import first_names
-from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, STAGES, Arm, JobKind, JobState, Stage
 
 _OF_A_SET = ("method", "target", "sigmas", "share", "crop")

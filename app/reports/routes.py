@@ -21,11 +21,11 @@ from app.http.responses import (
     sends,
 )
 from app.jobs.service import LoadedJob
-from app.reports import reviews
+from app.reports import image_answers
 from app.reports import service as reports
 from core.storage.reports import read_report
+from masktune.contract.image_answers import NewReview, Review
 from masktune.contract.report import Report
-from masktune.contract.reviews import NewReview, Review
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
@@ -46,7 +46,7 @@ def get_report(request: Request, row: LoadedJob, artifacts: ArtifactsDep, databa
     vary = {"Vary": "Accept"}
     report = read_report(row, artifacts)
     with database.read() as session:
-        report = reviews.presented(session, report)
+        report = image_answers.presented(session, report)
     if preferred(request.headers.get("accept", ""), (JSON, HTML)) == HTML:
         body = reports.page(report, row, artifacts)
         return conditional(request, body, media_type=f"{HTML}; charset=utf-8", headers=vary | reports.SEALED)
@@ -77,7 +77,7 @@ def get_report_picture(
     responses=NOT_MODIFIED | problems(404),
 )
 def get_review(request: Request, row: LoadedJob, session: Reading) -> Response:
-    return conditional(request, reviews.show(session, row))
+    return conditional(request, image_answers.show(session, row))
 
 
 @router.put(
@@ -99,8 +99,8 @@ def set_review(
     """The answers replace earlier ones.
     The next job on the data set goes by them, unless it is told its `head.gate`."""
     report = read_report(row, artifacts)
-    answers = reviews.check(review, report)
+    answers = image_answers.check(review, report)
     with database.begin() as session:
-        stored, existed = reviews.put(session, report, answers, caller, if_match=if_match)
+        stored, existed = image_answers.put(session, report, answers, caller, if_match=if_match)
     headers = {"Location": f"{root_path}/jobs/{row.id}/review"}
     return represent(stored, status=200 if existed else 201, headers=headers)

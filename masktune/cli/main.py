@@ -14,8 +14,8 @@ from typer.exceptions import TyperException
 
 from masktune.cli.commands import datasets, jobs, keys, models, review_queue, webhooks
 from masktune.cli.commands.fix import evaluate, fix
+from masktune.cli.commands.image_answers import review
 from masktune.cli.commands.predict import predict
-from masktune.cli.commands.reviews import review
 from masktune.cli.output import INTERRUPTED, REFUSED, USAGE, fail
 from masktune.cli.session import BEFORE_COMMAND
 

@@ -26,10 +26,10 @@ from masktune.client.names import by_name
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.transfers import download
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
+from masktune.contract.image_answers import Review
 from masktune.contract.jobs import Comparison, Event, Job, JobPlan, Preset, side_by_side
 from masktune.contract.prediction_table import PredictionRow
 from masktune.contract.report import Report
-from masktune.contract.reviews import Review
 
 LOOK_SECONDS = 0.2
 """Least interval between two requests for a watched job, unless its state has changed."""

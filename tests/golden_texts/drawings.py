@@ -138,9 +138,9 @@ def _samples() -> Drawings:
         yield "samples", {"dataset": "ds_1", "samples": [sample], "query": query}
         neighbours: Json = {"neighbours": ("0", None), "among": ["0", "1"], "models": []}
         yield "sample", {"d": _dataset(), "s": sample} | neighbours
-        yield "review_pick", {"dataset": "ds_1", "sample": sample, "caption": ""}
-        yield "review_open", {"dataset": "ds_1", "sample": sample, "among": [1]}
-        yield "review_others", {"dataset": "ds_1", "samples": [sample]}
+        yield "image_answers_pick", {"dataset": "ds_1", "sample": sample, "caption": ""}
+        yield "image_answers_open", {"dataset": "ds_1", "sample": sample, "among": [1]}
+        yield "image_answers_others", {"dataset": "ds_1", "samples": [sample]}
     scored = [(ScoredSample(n, "a", "b", 0.5, needs_png=n == 2), n == 2) for n in (1, 2)]
     yield "strip", {"dataset": "ds_1", "model": "mdl_1", "samples": scored, "abstained": 1}
 

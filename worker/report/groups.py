@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import BalancedGroups, GroupExample, GroupSlice
-from masktune.contract.report.review import ReportReview
+from masktune.contract.report.image_answers import ReportReview
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.mitigation.groups import Groups

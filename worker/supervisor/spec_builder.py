@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from core.queries import datasets, jobs, registry
 from core.tables import BackboneRow, DatasetRow, JobRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.image_answers import Review
 from masktune.contract.job_params import AnyParams, EvaluateParams, params_of
-from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
 from worker.protocol import DatasetSpec, JudgedJobSpec, Spec
 from worker.results import Calibration, ModelSpec, PatternJudgeSpec, result_from_json

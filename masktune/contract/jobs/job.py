@@ -16,6 +16,7 @@ from masktune.contract.base import (
     Time,
 )
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
+from masktune.contract.image_answers import Review
 from masktune.contract.job_params import EvaluateParams, ImportParams, JobParams, PredictParams
 from masktune.contract.jobs.judgements import Judgement
 from masktune.contract.models import SplitMetrics
@@ -23,7 +24,6 @@ from masktune.contract.parameter_fields import holds
 from masktune.contract.prediction_table import PredictionCounts
 from masktune.contract.problems import Problem
 from masktune.contract.report.accuracy import JobVerdict
-from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]

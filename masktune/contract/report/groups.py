@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from masktune.contract.report.base import Proportion, Section
-from masktune.contract.report.review import ReportReview
+from masktune.contract.report.image_answers import ReportReview
 from masktune.contract.vocabulary import Arm
 
 GroupReason = Literal[

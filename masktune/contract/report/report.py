@@ -17,12 +17,12 @@ from masktune.contract.report.accuracy import (
 from masktune.contract.report.base import Section
 from masktune.contract.report.columns import ColumnShortcut
 from masktune.contract.report.groups import BalancedGroups
+from masktune.contract.report.image_answers import ReportReview
 from masktune.contract.report.inferred import InferredGroups
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
 from masktune.contract.report.recommendation import Recommendation
-from masktune.contract.report.review import ReportReview
 from masktune.contract.report.saliency import Gallery, SaliencySummary
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import SigmasChoice

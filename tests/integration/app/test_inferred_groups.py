@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.queries import jobs, reviews
+from core.queries import image_answers, jobs
 from core.settings import Settings
 from masktune.contract.vocabulary import JobKind
 from tests.integration.app.conftest import Front, pages, running
@@ -108,7 +108,9 @@ def test_a_persons_answers_bound_how_many_guesses_are_right(trained: Front, gold
     drawn = report["groups"]["details"]["random_candidates"]
     with trained.services.database.begin() as session:
         answers = {one: one != drawn[0] for one in drawn}
-        reviews.put(session, jobs.get(session, golden.job), answers, needed=0, by="operator", by_name=None)
+        image_answers.put(
+            session, jobs.get(session, golden.job), answers, needed=0, by="operator", by_name=None
+        )
     precision = trained.client.get(f"{path}/report").json()["inferred_groups"]["precision"]
     assert (precision["answers"], precision["lacking"]) == (len(drawn), len(drawn) - 1)
     assert 0.5 < precision["low"] <= precision["lacking"] / precision["answers"]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict, NotFound
-from core.queries import datasets, events, jobs, registry, reviews
+from core.queries import datasets, events, image_answers, jobs, registry
 from core.session import Database
 from core.tables import JobRow, ReviewRow
 from masktune.contract.ids import new_id
@@ -34,7 +34,7 @@ def test_its_models_and_data_set_stay_and_name_no_job(database: Database) -> Non
         model = registry.add(session, model_row(job_id=job_id, dataset_id=dataset.id, pattern_judge=judge))
         job = session.get_one(JobRow, job_id)
         job.dataset_id = dataset.id
-        reviews.put(session, job, {4: True}, needed=None, by=None, by_name=None)
+        image_answers.put(session, job, {4: True}, needed=None, by=None, by_name=None)
     with database.begin() as session:
         jobs.delete(session, job_id)
     with database.read() as session:

@@ -10,12 +10,12 @@ import pytest
 
 from core.tables import JobRow
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
+from masktune.contract.image_answers import Review, ReviewedImage
 from masktune.contract.report.groups import EarlyStageGroups, LabelledGroups
 from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.report.text import verdict
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.inferred import lacking_sentence
-from masktune.contract.reviews import Review, ReviewedImage
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
 from models.data.store import Store
 from tests.support.jobs.bench import Bench

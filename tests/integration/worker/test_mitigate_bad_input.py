@@ -12,12 +12,12 @@ from PIL import Image
 
 from core.tables import DatasetRow, JobRow
 from masktune.contract.hyperparameters import MitigateConfig
+from masktune.contract.image_answers import Review
 from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.text import next_steps
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.names import split_note
-from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from models.data.store import Store
 from models.export import WEIGHTS_FILE

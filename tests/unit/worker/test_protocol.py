@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig, ScheduleConfig
+from masktune.contract.image_answers import Review, ReviewedImage
 from masktune.contract.job_params import AnyParams, EvaluateParams, ImportParams, PredictParams
-from masktune.contract.reviews import Review, ReviewedImage
 from masktune.contract.vocabulary import JobKind
 from worker.protocol import Spec
 from worker.results import AnyResult, result_from_json, result_to_json

@@ -12,7 +12,7 @@ from masktune.contract.report.groups import (
     LabelledGroups,
     StageAgreement,
 )
-from masktune.contract.report.review import ReportReview
+from masktune.contract.report.image_answers import ReportReview
 from masktune.contract.report.text.formats import moment, percent, whole_percent
 from masktune.contract.report.text.names import ARM_NAMES
 

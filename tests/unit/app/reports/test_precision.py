@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.reports.reviews import guess_precision, needed
+from app.reports.image_answers import guess_precision, needed
+from masktune.contract.image_answers import ReviewedImage
 from masktune.contract.report import Report
 from masktune.contract.report.inferred import GuessPrecision
-from masktune.contract.reviews import ReviewedImage
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import early_stage_groups, report
 from tests.support.tails import at_least

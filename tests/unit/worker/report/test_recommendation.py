@@ -8,7 +8,7 @@ import pytest
 
 from masktune.contract.report.accuracy import SplitDifference, Verdict, VerdictName
 from masktune.contract.report.groups import GroupReason
-from masktune.contract.report.review import ReportReview
+from masktune.contract.report.image_answers import ReportReview
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import early_stage_groups
 from worker.report.recommendation import (

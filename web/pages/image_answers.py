@@ -52,7 +52,7 @@ async def show(job_id: str) -> None:
     report, job = await connection.jobs.report(job_id), await connection.jobs.get(job_id)
     set_title(f"{labels.shorten(report.dataset.name)} · Look at images")
     step, samples = review_step(report)
-    html("review_title", report=report, step=step)
+    html("image_answers_title", report=report, step=step)
     if not samples:
         return
     doubted = report.recommendation.doubted_samples[:DOUBTED] if report.recommendation else []
@@ -69,11 +69,11 @@ async def show(job_id: str) -> None:
     for one in classes:
         with ui.element("section").classes("card") as card:
             card.props["aria-label"] = one.label
-            html("review_class", label=one.label)
+            html("image_answers_class", label=one.label)
             with ui.element("ul").classes("samples"):
                 for sample in one.guesses:
                     answers.draw(sample, report.dataset.id, may_answer=key.may("train"))
-            html("review_others", samples=one.ordinary, dataset=report.dataset.id)
+            html("image_answers_others", samples=one.ordinary, dataset=report.dataset.id)
     if not key.may("train"):
         html("notice", tone="", text=missing_scope(key, "train"))
         return
@@ -110,9 +110,9 @@ class _Answers:
         """Show an image to look at, as a button if the visitor may answer."""
         with ui.element("li") as item, ui.element("button" if may_answer else "div") as pick:
             pick.classes("pick")
-            picture = html("review_pick", dataset=dataset, sample=sample, caption="")
+            picture = html("image_answers_pick", dataset=dataset, sample=sample, caption="")
         with item:
-            html("review_open", dataset=dataset, sample=sample, among=self._samples)
+            html("image_answers_open", dataset=dataset, sample=sample, among=self._samples)
 
         pressed_samples, captions = (
             (self.exceptions, (REVIEW_GUESS, REVIEW_EXCEPTION))
@@ -123,7 +123,7 @@ class _Answers:
         def show() -> None:
             pressed = sample.id in pressed_samples
             caption = captions[pressed]
-            picture.content = render("review_pick", dataset=dataset, sample=sample, caption=caption)
+            picture.content = render("image_answers_pick", dataset=dataset, sample=sample, caption=caption)
             item.classes(add="abstained" if pressed else "", remove="" if pressed else "abstained")
             if may_answer:
                 pick.props(f"type=button aria-pressed={str(pressed).lower()}")

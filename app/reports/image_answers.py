@@ -10,15 +10,15 @@ from sqlalchemy.orm import Session
 from app.auth.keyring import Caller
 from app.http.caller_ids import public_id
 from app.http.responses import require_match
-from app.jobs.reviews import describe
+from app.jobs.image_answers import describe
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
-from core.queries import datasets, jobs, reviews
+from core.queries import datasets, image_answers, jobs
 from core.tables import JobRow, ReviewRow
+from masktune.contract.image_answers import NewReview, Review, ReviewedImage
 from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageDetails
+from masktune.contract.report.image_answers import ReportReview
 from masktune.contract.report.inferred import GuessPrecision, InferredSplit
-from masktune.contract.report.review import ReportReview
-from masktune.contract.reviews import NewReview, Review, ReviewedImage
 from masktune.contract.vocabulary import Arm
 from models.statistics import clopper_pearson
 
@@ -105,7 +105,7 @@ def put(
     elif if_match is not None:
         raise PreconditionFailed(changed)
     by = public_id(caller.id)
-    row = reviews.put(session, job, answers, needed=needed(report, answers), by=by, by_name=caller.name)
+    row = image_answers.put(session, job, answers, needed=needed(report, answers), by=by, by_name=caller.name)
     return describe(row), before is not None
 
 

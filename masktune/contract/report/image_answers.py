@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+from masktune.contract.image_answers import Review
 from masktune.contract.report.base import Section
-from masktune.contract.reviews import Review
 
 
 class ReportReview(Section):

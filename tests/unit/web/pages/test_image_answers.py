@@ -8,7 +8,7 @@ from masktune import Job, Sample
 from masktune.contract.hyperparameters import Gate, HeadConfig, MitigateConfig, RetrainConfig
 from masktune.contract.report import Report
 from tests.support.reports import report
-from web.pages.review import ORDINARY, fields_without_gate, review_step, spread
+from web.pages.image_answers import ORDINARY, fields_without_gate, review_step, spread
 
 CREATED = {"id": "job_1", "created_at": "2025-11-03T09:30:00.000Z", "state": "succeeded", "dataset": "ds_1"}
 

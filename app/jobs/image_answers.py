@@ -8,11 +8,11 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from app.jobs.hyperparameters import sets_gate
-from core.queries import reviews
+from core.queries import image_answers
 from core.tables import ReviewRow
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
+from masktune.contract.image_answers import Review, ReviewedImage
 from masktune.contract.job_requests import MitigateRequest, RetrainHeadRequest
-from masktune.contract.reviews import Review, ReviewedImage
 
 Config = TypeVar("Config", MitigateConfig, RetrainConfig)
 
@@ -43,7 +43,7 @@ def apply_newest(
     """
     if params.groups not in ("auto", "early_stages") or sets_gate(request):
         return params, None
-    row = reviews.newest(session, dataset_id)
+    row = image_answers.newest(session, dataset_id)
     if row is None:
         return params, None
     review = describe(row)
