@@ -51,6 +51,8 @@ __all__ = [
     "GroupRow",
     "GroupTable",
     "Image",
+    "ImageAnswer",
+    "ImageAnswers",
     "ImageSaliency",
     "ImportJob",
     "ImportReport",
@@ -88,10 +90,8 @@ __all__ = [
     "Report",
     "RetrainHeadJob",
     "Retry",
-    "Review",
     "ReviewItem",
     "ReviewPolicy",
-    "ReviewedImage",
     "RiskCoverage",
     "RiskCoverageOptions",
     "SaliencyAnswer",
@@ -146,7 +146,7 @@ if TYPE_CHECKING:
         MetadataColumn,
     )
     from masktune.contract.deletion import Dependents
-    from masktune.contract.image_answers import Review, ReviewedImage
+    from masktune.contract.image_answers import ImageAnswer, ImageAnswers
     from masktune.contract.jobs import (
         ComparedModel,
         Comparison,

@@ -62,7 +62,7 @@ def _step_button(connection: AsyncClient, step: NextStep, report: Report, key: O
     options = options_of(step, report) if isinstance(step, DataStep) else None
     match step:
         case ReviewImages():
-            button("Look at them", partial(ui.navigate.to, f"/jobs/{report.job}/review"), kind)
+            button("Look at them", partial(ui.navigate.to, f"/jobs/{report.job}/image-answers"), kind)
         case CheckLabels():
             page = f"/datasets/{report.dataset.id}?inferred_by={report.job}&label_looks_wrong=true"
             button("Look at them", partial(ui.navigate.to, page), kind)

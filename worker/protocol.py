@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, Validati
 from pydantic_core import core_schema
 from pydantic_core.core_schema import SerializerFunction, WithInfoValidatorFunction
 
-from masktune.contract.image_answers import Review
+from masktune.contract.image_answers import ImageAnswers as Review
 from masktune.contract.job_params import AnyParams, params_of, params_to_json
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from worker.results import AnyResult, Json, ModelSpec, StageResult, result_from_json, result_to_json

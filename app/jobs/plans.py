@@ -26,7 +26,7 @@ from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, RetrainConfig
 from masktune.contract.hyperparameters.parameters import declared
 from masktune.contract.ids import new_id
-from masktune.contract.image_answers import Review
+from masktune.contract.image_answers import ImageAnswers
 from masktune.contract.job_params import EVERY_SPLIT, EvaluateParams, PredictParams
 from masktune.contract.job_requests import (
     ErmRequest,
@@ -261,7 +261,7 @@ class Plan:
     model: str | None = None
     """Id of the model that it reads."""
     mask_set: str | None = None
-    review: Review | None = None
+    answers: ImageAnswers | None = None
     """What a person said of images of the data set, by which the job goes."""
     judged: Mapping[Arm, str] = field(default_factory=dict)
     """Ids of the models of another job that it judges."""
@@ -272,8 +272,8 @@ class Plan:
         """Assign the ids of the models now, so that a stage that runs twice writes the same artifacts."""
         ids = {"mask_set": self.mask_set, "model": self.model}
         inputs: dict[str, Any] = {name: id for name, id in ids.items() if id is not None}
-        if self.review is not None:
-            inputs["review"] = self.review.model_dump(mode="json")
+        if self.answers is not None:
+            inputs["review"] = self.answers.model_dump(mode="json")
         if self.arms:
             inputs["model_ids"] = {arm.value: new_id("mdl") for arm in self.arms}
         if self.judged:
@@ -291,10 +291,10 @@ def _mitigate(session: Session, request: MitigateRequest) -> Plan:
     dataset, params = _trained_from(session, request, resolve_mitigation)
     if params.groups == "labels":
         check_grouped(dataset)
-    params, review = apply_newest(session, dataset.id, params, request)
+    params, answers = apply_newest(session, dataset.id, params, request)
     treatments = [Arm.RETRAINED, *([Arm.MASKTUNE] if params.masktune else [])]
     controls = [CONTROL_OF[arm] for arm in treatments] if params.control else []
-    return Plan(dataset.id, params, [Arm.ERM, *treatments, *controls], review=review)
+    return Plan(dataset.id, params, [Arm.ERM, *treatments, *controls], answers=answers)
 
 
 Request = TypeVar("Request", ErmRequest | MasktuneRequest, MitigateRequest)
@@ -340,9 +340,9 @@ def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
     params = resolve_head(request)
     if params.groups == "labels":
         check_grouped(dataset)
-    params, review = apply_newest(session, dataset.id, params, request)
+    params, answers = apply_newest(session, dataset.id, params, request)
     arms = [Arm.RETRAINED, Arm.RETRAINED_CONTROL] if params.control else [Arm.RETRAINED]
-    return Plan(dataset.id, params, arms, model=model.id, review=review)
+    return Plan(dataset.id, params, arms, model=model.id, answers=answers)
 
 
 def _evaluate(session: Session, request: EvaluateRequest) -> Plan:

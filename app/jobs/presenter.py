@@ -34,7 +34,11 @@ def describe(row: JobRow, root_path: str, wait: Wait | None = None) -> Job:
         waiting_for=None if wait is None else waiting_for(wait),
         params=row.params,
         request=row.request,
-        inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
+        inputs=JobInputs(
+            model=row.inputs.get("model"),
+            mask_set=row.inputs.get("mask_set"),
+            image_answers=row.inputs.get("review"),
+        ),
         models=row.models,
         metrics=row.metrics,
         verdict=_verdict(row),

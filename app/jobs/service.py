@@ -230,7 +230,7 @@ def _describe_plan(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
         kind=kind,
         dataset=plan.dataset_id,
         params=params_to_json(plan.params),
-        inputs=JobInputs(model=plan.model, mask_set=plan.mask_set, review=plan.review),
+        inputs=JobInputs(model=plan.model, mask_set=plan.mask_set, image_answers=plan.answers),
         models=list(plan.arms),
         estimate=_estimate(session, kind, plan),
     )

@@ -14,10 +14,10 @@ from app.jobs.image_answers import describe
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
 from core.queries import datasets, image_answers, jobs
 from core.tables import JobRow, ReviewRow
-from masktune.contract.image_answers import NewReview, Review, ReviewedImage
+from masktune.contract.image_answers import ImageAnswer, ImageAnswers, NewImageAnswers
 from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageDetails
-from masktune.contract.report.image_answers import ReportReview
+from masktune.contract.report.image_answers import ReportImageAnswers
 from masktune.contract.report.inferred import GuessPrecision, InferredSplit
 from masktune.contract.vocabulary import Arm
 from models.statistics import clopper_pearson
@@ -26,8 +26,8 @@ _LEAST_PRECISION = 0.5
 """Of a guess that a verdict may rest on."""
 
 
-def show(session: Session, job: JobRow) -> Review:
-    """The review of the images that the job's report lists, or `NotFound`."""
+def show(session: Session, job: JobRow) -> ImageAnswers:
+    """What a person said of the images that the job's report lists, or `NotFound`."""
     row = session.get(ReviewRow, job.id)
     if row is None:
         raise NotFound(f"nobody has said anything of the images of job {job.id} yet")
@@ -39,11 +39,12 @@ def presented(session: Session, report: Report) -> Report:
     row = session.get(ReviewRow, report.job)
     if row is None:
         return report
-    review, inferred = describe(row), report.inferred_groups
+    summary, inferred = describe(row), report.inferred_groups
     if inferred is not None:
-        precision = guess_precision(report, review.answers)
+        precision = guess_precision(report, summary.answers)
         inferred = inferred.model_copy(update={"precision": precision})
-    return report.model_copy(update={"review": ReportReview.of(review), "inferred_groups": inferred})
+    section = ReportImageAnswers.of(summary)
+    return report.model_copy(update={"image_answers": section, "inferred_groups": inferred})
 
 
 def listed_samples(report: Report) -> list[int]:
@@ -57,7 +58,7 @@ def listed_samples(report: Report) -> list[int]:
     return samples
 
 
-def check(review: NewReview, report: Report) -> dict[int, bool | None]:
+def check(new: NewImageAnswers, report: Report) -> dict[int, bool | None]:
     """The answers by sample, as in `ReviewRow`.
     Raises `InvalidInput` for samples that the report does not list, or that are answered twice."""
     listed = frozenset(listed_samples(report))
@@ -65,9 +66,9 @@ def check(review: NewReview, report: Report) -> dict[int, bool | None]:
     of_samples: list[tuple[str, int, bool | None]] = [
         *(
             (f"/answers/{place}/sample", one.sample, one.lacks_pattern)
-            for place, one in enumerate(review.answers)
+            for place, one in enumerate(new.answers)
         ),
-        *((f"/label_right/{place}", sample, None) for place, sample in enumerate(review.label_right)),
+        *((f"/label_right/{place}", sample, None) for place, sample in enumerate(new.label_right)),
     ]
     answers: dict[int, bool | None] = {}
     faults = []
@@ -90,7 +91,7 @@ def put(
     caller: Caller,
     *,
     if_match: str | None,
-) -> tuple[Review, bool]:
+) -> tuple[ImageAnswers, bool]:
     """Keep the answers instead of earlier ones; whether there were any.
 
     Raises `PreconditionFailed` if these no longer have the ETag, `NotFound` if the data set was deleted.
@@ -99,7 +100,7 @@ def put(
     job = jobs.get(session, job_id, lock=True)
     datasets.keep(session, str(job.dataset_id))
     before = session.get(ReviewRow, job_id)
-    changed = f"the review of job {job_id} has changed; read it again and retry"
+    changed = f"the answers about images of job {job_id} have changed; read them again and retry"
     if before is not None:
         require_match(if_match, partial(describe, before), changed)
     elif if_match is not None:
@@ -109,7 +110,7 @@ def put(
     return describe(row), before is not None
 
 
-def guess_precision(report: Report, answers: Collection[ReviewedImage]) -> GuessPrecision | None:
+def guess_precision(report: Report, answers: Collection[ImageAnswer]) -> GuessPrecision | None:
     """How many of the images that seem to lack the pattern do lack it, by what a person said of some.
 
     Only of those that were drawn at random: the surest ones would flatter. None if there are none, or if the
@@ -125,7 +126,7 @@ def guess_precision(report: Report, answers: Collection[ReviewedImage]) -> Guess
 
 
 def needed(report: Report, answers: Mapping[int, bool | None]) -> int | None:
-    """As in `Review`: what the answers lack before a verdict may rest on them."""
+    """As in `ImageAnswers`: what the answers lack before a verdict may rest on them."""
     drawn, listed = _drawn(report)
     lack = [bool(answers[one]) for one in drawn if answers.get(one) is not None]
     for more in range(len(drawn) + 1):

@@ -24,13 +24,13 @@ from app.jobs.service import LoadedJob
 from app.reports import image_answers
 from app.reports import service as reports
 from core.storage.reports import read_report
-from masktune.contract.image_answers import NewReview, Review
+from masktune.contract.image_answers import ImageAnswers, NewImageAnswers
 from masktune.contract.report import Report
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
 HTML, PNG = "text/html", "image/png"
-CREATED: Responses = {201: {"model": Review, "description": "These are the first answers."}}
+CREATED: Responses = {201: {"model": ImageAnswers, "description": "These are the first answers."}}
 
 
 @router.get(
@@ -70,26 +70,26 @@ def get_report_picture(
 
 
 @router.get(
-    "/{job_id}/review",
+    "/{job_id}/image-answers",
     dependencies=[READER],
-    response_model=Review,
+    response_model=ImageAnswers,
     summary="Get what a person said of the images that the report lists",
     responses=NOT_MODIFIED | problems(404),
 )
-def get_review(request: Request, row: LoadedJob, session: Reading) -> Response:
+def get_image_answers(request: Request, row: LoadedJob, session: Reading) -> Response:
     return conditional(request, image_answers.show(session, row))
 
 
 @router.put(
-    "/{job_id}/review",
+    "/{job_id}/image-answers",
     dependencies=[TRAINER],
-    response_model=Review,
+    response_model=ImageAnswers,
     summary="Say which of the images that the report lists lack the pattern of their class",
     responses=CREATED | problems(404, 409, 412, 413),
 )
-def set_review(
+def set_image_answers(
     row: LoadedJob,
-    review: NewReview,
+    new: NewImageAnswers,
     caller: CallerDep,
     artifacts: ArtifactsDep,
     database: DatabaseDep,
@@ -99,8 +99,8 @@ def set_review(
     """The answers replace earlier ones.
     The next job on the data set goes by them, unless it is told its `head.gate`."""
     report = read_report(row, artifacts)
-    answers = image_answers.check(review, report)
+    answers = image_answers.check(new, report)
     with database.begin() as session:
         stored, existed = image_answers.put(session, report, answers, caller, if_match=if_match)
-    headers = {"Location": f"{root_path}/jobs/{row.id}/review"}
+    headers = {"Location": f"{root_path}/jobs/{row.id}/image-answers"}
     return represent(stored, status=200 if existed else 201, headers=headers)

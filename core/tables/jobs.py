@@ -163,7 +163,7 @@ class ReviewRow(Table):
     answers: Mapped[dict[str, Any]]
     """Number of the sample → whether it lacks the pattern of its class; null: its label is right."""
     needed: Mapped[int | None]
-    """As in `masktune.contract.image_answers.Review`."""
+    """As in `masktune.contract.image_answers.ImageAnswers`."""
     created_by: Mapped[str | None] = mapped_column(String(64))
     """Public id of the caller who answered."""
     created_by_name: Mapped[str | None] = mapped_column(String(100))

@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from masktune.cli.commands import datasets, jobs, keys, models, review_queue, webhooks
 from masktune.cli.commands.fix import evaluate, fix
-from masktune.cli.commands.image_answers import review
+from masktune.cli.commands.image_answers import image_answers
 from masktune.cli.commands.predict import predict
 from masktune.cli.output import INTERRUPTED, REFUSED, USAGE, fail
 from masktune.cli.session import BEFORE_COMMAND
@@ -143,7 +143,7 @@ _add_service_commands()
 app.command()(fix)
 app.command()(evaluate)
 app.add_typer(datasets.app, name="datasets")
-jobs.app.command()(review)
+jobs.app.command("image-answers")(image_answers)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(review_queue.app, name="reviews")

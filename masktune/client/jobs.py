@@ -26,7 +26,7 @@ from masktune.client.names import by_name
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.transfers import download
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
-from masktune.contract.image_answers import Review
+from masktune.contract.image_answers import ImageAnswers
 from masktune.contract.jobs import Comparison, Event, Job, JobPlan, Preset, side_by_side
 from masktune.contract.prediction_table import PredictionRow
 from masktune.contract.report import Report
@@ -206,18 +206,18 @@ def report_html(job_id: str) -> Flow[str]:
     return (yield from fetch(request)).text
 
 
-def review(job_id: str) -> Flow[Review]:
+def image_answers(job_id: str) -> Flow[ImageAnswers]:
     """Get what a person said of the images that the report lists. A 404 problem if nobody has."""
-    return call(get(f"/jobs/{segment(job_id)}/review"), Review)
+    return call(get(f"/jobs/{segment(job_id)}/image-answers"), ImageAnswers)
 
 
-def set_review(
+def set_image_answers(
     job_id: str,
     answers: Mapping[int, bool],
     *,
     label_right: Collection[int] = (),
     if_match: str | None = None,
-) -> Flow[Review]:
+) -> Flow[ImageAnswers]:
     """Say of images that the report lists, by sample, whether they lack the pattern of their class; and of
     others whose label looks wrong that it is right.
 
@@ -227,9 +227,12 @@ def set_review(
     body: dict[str, Any] = {
         "answers": [{"sample": sample, "lacks_pattern": lacks} for sample, lacks in answers.items()]
     } | ({"label_right": list(label_right)} if label_right else {})
-    path, headers = f"/jobs/{segment(job_id)}/review", {} if if_match is None else {"If-Match": if_match}
+    path, headers = (
+        f"/jobs/{segment(job_id)}/image-answers",
+        {} if if_match is None else {"If-Match": if_match},
+    )
     request = Request(method="PUT", path=path, json=body, headers=headers, repeatable=if_match is None)
-    return call(request, Review)
+    return call(request, ImageAnswers)
 
 
 def report_picture(job_id: str, name: str) -> Flow[bytes]:
@@ -255,8 +258,8 @@ class Jobs(Resource[D]):
     watch = Listing(watch)
     wait = Operation(wait)
     report = Operation(report)
-    review = Operation(review)
-    set_review = Operation(set_review)
+    image_answers = Operation(image_answers)
+    set_image_answers = Operation(set_image_answers)
     compare = Operation(compare)
     predictions = Operation(predictions)
     prediction_rows = Listing(list_prediction_rows)

@@ -1,4 +1,4 @@
-"""What a person says of the images that a report lists: the request and the answer of `/jobs/{id}/review`."""
+"""What a person says of the images that a report lists: the bodies of `/jobs/{id}/image-answers`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _LACKS = "Whether it lacks the pattern that the other images of its class share.
 _LABEL_RIGHT = "Samples whose label looks wrong, and is right: the next job does not doubt it."
 
 
-class ImageAnswer(Strict):
+class NewImageAnswer(Strict):
     """What a person says of one image."""
 
     sample: int = Field(ge=0, lt=2**63, description="One of those that the step `review_images` lists.")
     lacks_pattern: bool = Field(description=_LACKS)
 
 
-class NewReview(Strict):
+class NewImageAnswers(Strict):
     """What a person says of the images that a report lists; not every image needs an answer."""
 
-    answers: Annotated[list[ImageAnswer], Field(min_length=1, max_length=MOST_ANSWERS)]
+    answers: Annotated[list[NewImageAnswer], Field(min_length=1, max_length=MOST_ANSWERS)]
     label_right: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**63)]],
         Field(
@@ -34,18 +34,18 @@ class NewReview(Strict):
     ] = []
 
 
-class ReviewedImage(Shape):
+class ImageAnswer(Shape):
     """What was said of one image."""
 
     sample: int
     lacks_pattern: bool = Field(description=_LACKS)
 
 
-class Review(Shape):
+class ImageAnswers(Shape):
     """What a person said of the images that the report of a job lists.
 
     The next job on the data set that infers groups by early stages, and is not told its `head.gate`, goes by
-    the newest review: by its gate, by its answer for each image, and by the labels that are right.
+    the newest answers: by their gate, by the answer for each image, and by the labels that are right.
     """
 
     job: str = Field(description="The job whose report lists the images.")
@@ -65,7 +65,7 @@ class Review(Shape):
         description="How many more of the images drawn at random must lack the pattern to show, at 97.5 %, "
         "that half of all such images do: a verdict may rest on 0. Null: none was drawn at random.",
     )
-    answers: list[ReviewedImage] = Field(description="By sample.")
+    answers: list[ImageAnswer] = Field(description="By sample.")
 
     @property
     def decides(self) -> bool:

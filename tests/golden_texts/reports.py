@@ -25,7 +25,7 @@ from tests.golden_texts.sections import (
     part,
     plain_report,
     recommendation,
-    review,
+    said_of_images,
     sigmas,
     step,
     undivided,
@@ -111,7 +111,12 @@ def shortcut_or_harm() -> Json:
         for answer, n, correct in (("right", 900, 890), ("wrong", 110, 8))
     ]
     steps = step("add_test_images", per_class=100), step("review_images", samples=[4, 2])
-    value |= {"kind": "mitigate", "after": RETRAINED, "groups": groups, "review": review("closed", 4)}
+    value |= {
+        "kind": "mitigate",
+        "after": RETRAINED,
+        "groups": groups,
+        "image_answers": said_of_images("closed", 4),
+    }
     return value | recommendation(RETRAINED, "groups_inferred", *steps) | inferred_section("wrong_labels")
 
 
@@ -176,8 +181,8 @@ def inferred_groups() -> Json:
         precision={"answers": 25, "lacking": 24, "low": 0.8, "at_bound": {ERM: 0.6, RETRAINED: 0.85}},
     )
     steps = step("check_labels", samples=[3, 1], n=41), step("review_images", samples=[4, 2])
-    groups = early_stage_groups("opened", review=review("open", 46)).model_dump()
-    value |= {"kind": "mitigate", "groups": groups, "review": review("open", 46, by=None)}
+    groups = early_stage_groups("opened", image_answers=said_of_images("open", 46)).model_dump()
+    value |= {"kind": "mitigate", "groups": groups, "image_answers": said_of_images("open", 46, by=None)}
     value["masks"] = empty_masks()
     return with_columns(value) | recommendation(RETRAINED, "groups_inferred", *steps) | section
 
@@ -185,8 +190,10 @@ def inferred_groups() -> Json:
 def closed_gate() -> Json:
     """A person saw no pattern that the images lack, so nothing was balanced."""
     value = undivided(plain_report(groups=False, erm=0.9, retrained_control=0.9, retrained=0.9))
-    groups = early_stage_groups("closed", divided=False, review=review("closed", 4)).model_dump()
-    value |= {"kind": "retrain_head", "groups": groups, "review": review("closed", 4)}
+    groups = early_stage_groups(
+        "closed", divided=False, image_answers=said_of_images("closed", 4)
+    ).model_dump()
+    value |= {"kind": "retrain_head", "groups": groups, "image_answers": said_of_images("closed", 4)}
     better, looked_at = difference(HEAD_CONTROL, ERM, 0.02, 0.06), step("review_images", samples=[4, 2])
     chosen = recommendation(HEAD_CONTROL, "no_minority", looked_at, differences=[better])
     return value | chosen | inferred_section("closed")
@@ -204,7 +211,11 @@ def too_few_mistakes() -> Json:
     )
     groups = early_stage_groups("stages_agree", divided=False).model_dump() | {"source": "cross_mistakes"}
     groups |= {"details": {}, "divided_by_seed": {7: False, 8: True}}
-    value |= {"kind": "retrain_head", "groups": groups, "review": review("open", 46) | {"needed": 3}}
+    value |= {
+        "kind": "retrain_head",
+        "groups": groups,
+        "image_answers": said_of_images("open", 46) | {"needed": 3},
+    }
     worse, looked_at = difference(HEAD_CONTROL, ERM, -0.34, -0.14), step("review_images", samples=[4, 2])
     return value | recommendation(ERM, "no_minority", looked_at, differences=[worse]) | section
 

@@ -108,7 +108,7 @@ def part(n: int, **correct: int) -> Json:
     return {"n": n, "accuracies": of_arms}
 
 
-def review(gate: str, lacking: int, by: str | None = "Ada") -> Json:
+def said_of_images(gate: str, lacking: int, by: str | None = "Ada") -> Json:
     return {"job": "job_1", "by": by, "at": 1.7e9, "gate": gate, "answered": 50, "lacking": lacking}
 
 

@@ -15,14 +15,13 @@ from masktune.contract.report import Report
 from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.report.text import Step, next_steps
 from masktune.contract.report.text.next_steps import (
+    ANSWER_KEPT,
     LABEL_CAPTIONS,
     LABEL_HINT,
-    REVIEW_AGAIN,
-    REVIEW_ANSWERS,
-    REVIEW_EXCEPTION,
-    REVIEW_GUESS,
-    REVIEW_HINT,
-    REVIEW_KEPT,
+    PATTERN_ANSWERS,
+    PATTERN_CAPTIONS,
+    PATTERN_HINT,
+    START_AGAIN,
     gate_of,
 )
 from web.paging import first
@@ -38,7 +37,7 @@ LISTED = 100
 """Images of a class, the first of the training split, that these are spread over."""
 
 
-class ClassReview(NamedTuple):
+class ClassImages(NamedTuple):
     """The images of one class to look at, the surest first, and others of the class to compare them with."""
 
     label: str
@@ -46,12 +45,12 @@ class ClassReview(NamedTuple):
     ordinary: list[Sample]
 
 
-@page("/jobs/{job_id}/review", "Look at images", "/jobs")
+@page("/jobs/{job_id}/image-answers", "Look at images", "/jobs")
 async def show(job_id: str) -> None:
     connection = api()
     report, job = await connection.jobs.report(job_id), await connection.jobs.get(job_id)
     set_title(f"{labels.shorten(report.dataset.name)} · Look at images")
-    step, samples = review_step(report)
+    step, samples = images_step(report)
     html("image_answers_title", report=report, step=step)
     if not samples:
         return
@@ -59,13 +58,14 @@ async def show(job_id: str) -> None:
     classes = await _by_class(connection, report, [*samples, *doubted])
     key = own_key()
     answers = _Answers(connection, job, samples, gate_of(report))
-    if report.review is not None:
-        kept = await connection.jobs.review(job_id)
+    before = report.image_answers
+    if before is not None:
+        kept = await connection.jobs.image_answers(job_id)
         is_open = kept.gate == "open"
         answers.exceptions |= {one.sample for one in kept.answers if one.lacks_pattern is not is_open}
         answers.right_labels |= set(kept.label_right)
     if key.may("train"):
-        html("notice", tone="", text=f"{REVIEW_HINT} {LABEL_HINT}" if doubted else REVIEW_HINT)
+        html("notice", tone="", text=f"{PATTERN_HINT} {LABEL_HINT}" if doubted else PATTERN_HINT)
     for one in classes:
         with ui.element("section").classes("card") as card:
             card.props["aria-label"] = one.label
@@ -78,13 +78,13 @@ async def show(job_id: str) -> None:
         html("notice", tone="", text=missing_scope(key, "train"))
         return
     with ui.element("div").classes("actions"):
-        for gate, answer in REVIEW_ANSWERS.items():
+        for gate, answer in PATTERN_ANSWERS.items():
             button(answer, partial(answers.keep, gate))
-        answers.again = button(REVIEW_AGAIN, answers.start_again, "second")
-        answers.again.set_visibility(report.review is not None and answers.differ(report.review.gate))
+        answers.again = button(START_AGAIN, answers.start_again, "second")
+        answers.again.set_visibility(before is not None and answers.differ(before.gate))
 
 
-def review_step(report: Report) -> tuple[Step | None, list[int]]:
+def images_step(report: Report) -> tuple[Step | None, list[int]]:
     """The step in words and the samples to look at; (None, []) if the report lists none."""
     steps = report.recommendation.next if report.recommendation else []
     for step, words in zip(steps, next_steps(report), strict=True):
@@ -115,7 +115,7 @@ class _Answers:
             html("image_answers_open", dataset=dataset, sample=sample, among=self._samples)
 
         pressed_samples, captions = (
-            (self.exceptions, (REVIEW_GUESS, REVIEW_EXCEPTION))
+            (self.exceptions, PATTERN_CAPTIONS)
             if sample.id in self._samples
             else (self.right_labels, LABEL_CAPTIONS)
         )
@@ -144,12 +144,14 @@ class _Answers:
     async def keep(self, gate: Gate) -> None:
         """Keep the answer; start the job again if it went by the opposite."""
         answers = {one: (gate == "open") != (one in self.exceptions) for one in self._samples}
-        kept = await self._connection.jobs.set_review(self._job.id, answers, label_right=self.right_labels)
+        kept = await self._connection.jobs.set_image_answers(
+            self._job.id, answers, label_right=self.right_labels
+        )
         if kept.gate != self._went_by:
             await self.start_again()
             return
         self.again.set_visibility(self.differ(gate))
-        ui.notify(REVIEW_KEPT, type="positive")
+        ui.notify(ANSWER_KEPT, type="positive")
 
     @notify_on_error
     async def start_again(self) -> None:
@@ -166,7 +168,7 @@ def fields_without_gate(job: Job) -> dict[str, Any]:
     return fields | ({"model": job.inputs.model} if job.inputs.model else {})
 
 
-async def _by_class(connection: AsyncClient, report: Report, samples: Sequence[int]) -> list[ClassReview]:
+async def _by_class(connection: AsyncClient, report: Report, samples: Sequence[int]) -> list[ClassImages]:
     """The samples by class, in the order in which the classes come up; with the pattern that each shows, if
     the job has inferred it."""
     guesses: dict[str, list[Sample]] = {}
@@ -181,7 +183,7 @@ async def _by_class(connection: AsyncClient, report: Report, samples: Sequence[i
         )
     )
     return [
-        ClassReview(label, of_class, spread([one for one in others if one.id not in samples]))
+        ClassImages(label, of_class, spread([one for one in others if one.id not in samples]))
         for (label, of_class), others in zip(guesses.items(), listed, strict=True)
     ]
 

@@ -23,7 +23,7 @@ HELP = {
     "/jobs/{job_id}": "DASHBOARD.md",
     "/jobs/{job_id}/predictions": "how-to/command-line.md#many-images",
     "/jobs/{job_id}/report": "REPORT.md",
-    "/jobs/{job_id}/review": "REPORT.md#images-for-a-person-to-look-at",
+    "/jobs/{job_id}/image-answers": "REPORT.md#images-for-a-person-to-look-at",
     "/jobs/{job_id}/judge": "how-to/your-own-data.md#test-images-that-break-the-pattern",
     "/models": "how-to/your-own-weights.md",
     "/models/{model_id}": "ABSTENTION.md",

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import BalancedGroups, GroupExample, GroupSlice
-from masktune.contract.report.image_answers import ReportReview
+from masktune.contract.report.image_answers import ReportImageAnswers
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.mitigation.groups import Groups
@@ -62,8 +62,8 @@ def make_groups(
         clusters=clusters_of(context.store, members.rows),
     )
     divided = len(reports) > len(context.store.classes)
-    review = context.spec.review if groups.source == "early_stages" else None
-    went_by = {} if review is None else {"review": ReportReview.of(review).model_dump()}
+    answers = context.spec.review if groups.source == "early_stages" else None
+    went_by = {} if answers is None else {"image_answers": ReportImageAnswers.of(answers).model_dump()}
     by_seed = {context.seed: divided} | {of_seed.seed: of_seed.divided for of_seed in further}
     return _SECTION.validate_python(
         {

@@ -296,7 +296,7 @@ def images_to_review(groups: BalancedGroups | None) -> list[int]:
     to divide a class, or divide none though the gate is open: then the answer would change nothing."""
     if not isinstance(groups, EarlyStageGroups):
         return []
-    if groups.details.review is not None or groups.details.reason in ("opened", "closed"):
+    if groups.details.image_answers is not None or groups.details.reason in ("opened", "closed"):
         return []
     if not groups.divided and groups.details.reason in ("stages_agree", "class_is_low_level"):
         return []

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.queries import datasets, jobs, registry
 from core.tables import BackboneRow, DatasetRow, JobRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters
-from masktune.contract.image_answers import Review
+from masktune.contract.image_answers import ImageAnswers as Review
 from masktune.contract.job_params import AnyParams, EvaluateParams, params_of
 from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
 from worker.protocol import DatasetSpec, JudgedJobSpec, Spec

@@ -1,4 +1,4 @@
-"""`masktune jobs review`: what a person says of the images that a report lists."""
+"""`masktune jobs image-answers`: what a person says of the images that a report lists."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from masktune.cli.session import Session, with_session
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from masktune import Review
+    from masktune import ImageAnswers
 
 
 @with_session
-def review(
+def image_answers(
     session: Session,
     job_id: Id,
     yes: Annotated[
@@ -35,13 +35,13 @@ def review(
 ) -> None:
     """Say of the images that a report lists whether they lack the pattern of their class.
 
-    The answer is kept, and the next job on the data set goes by it. Without an answer, show what was said.
+    The answer is kept, and the next job on the data set goes by it. Without an answer, show what was answers.
     """
     jobs = session.client.jobs
     if (yes and no) or ((exceptions or right) and not (yes or no)):
         fail("answer by --yes or --no; --except names the images of which the opposite is true", USAGE)
     if not (yes or no):
-        review = jobs.review(job_id)
+        answers = jobs.image_answers(job_id)
     else:
         recommendation = jobs.report(job_id).recommendation
         listed = recommendation.samples_to_review if recommendation else []
@@ -49,23 +49,23 @@ def review(
             fail(f"the report of job {job_id} lists no images to look at", REFUSED)
         if unlisted := sorted(set(exceptions or ()) - set(listed)):
             fail(f"the report lists no sample {unlisted[0]}; it lists {', '.join(map(str, listed))}", USAGE)
-        review = jobs.set_review(
+        answers = jobs.set_image_answers(
             job_id,
             {sample: yes != (sample in (exceptions or ())) for sample in listed},
             label_right=sorted(set(right or ()) - set(listed)),
         )
-    session.show(review, table)
+    session.show(answers, table)
 
 
-def table(review: Review) -> Table:
-    """A review in short, and the images of which the minority of the answers says the opposite."""
-    grid = new_table(title=f"review of job {review.job}")
-    grid.add_row("lack a pattern", f"{review.lacking} of {len(review.answers)} images")
-    is_open = review.gate == "open"
-    exceptions = [str(one.sample) for one in review.answers if one.lacks_pattern is not is_open]
+def table(answers: ImageAnswers) -> Table:
+    """The answers in short, and the images of which the minority of the answers says the opposite."""
+    grid = new_table(title=f"images of job {answers.job}")
+    grid.add_row("lack a pattern", f"{answers.lacking} of {len(answers.answers)} images")
+    is_open = answers.gate == "open"
+    exceptions = [str(one.sample) for one in answers.answers if one.lacks_pattern is not is_open]
     grid.add_row("except", ", ".join(exceptions) or "–")
-    grid.add_row("label is right", ", ".join(map(str, review.label_right)) or "–")
+    grid.add_row("label is right", ", ".join(map(str, answers.label_right)) or "–")
     grid.add_row("the next job", "infers groups from them" if is_open else "infers no groups")
-    grid.add_row("by", review.created_by_name or review.created_by or "–")
-    grid.add_row("answered", age(review.updated_at))
+    grid.add_row("by", answers.created_by_name or answers.created_by or "–")
+    grid.add_row("answered", age(answers.updated_at))
     return grid

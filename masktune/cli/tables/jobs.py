@@ -28,7 +28,7 @@ def table(job: Job) -> Table:
     if job.priority:
         grid.add_row("priority", str(job.priority))
     grid.add_row("data set", job.dataset or "–")
-    _add_review(grid, job.inputs)
+    _add_image_answers(grid, job.inputs)
     grid.add_row("queued", age(job.created_at))
     grid.add_row("started", age(job.started_at))
     grid.add_row("ended", age(job.ended_at))
@@ -51,7 +51,7 @@ def plan_table(plan: JobPlan) -> Table:
 
     grid, estimate = new_table(title=f"{plan.kind} job, not started"), plan.estimate
     grid.add_row("data set", plan.dataset or "made of the source")
-    _add_review(grid, plan.inputs)
+    _add_image_answers(grid, plan.inputs)
     for name, setting in dotted_settings(plan.params):
         grid.add_row(name, setting_text(setting))
     if estimate is None:
@@ -97,9 +97,9 @@ def _cells(model: ComparedModel) -> tuple[str, ...]:
     )
 
 
-def _add_review(grid: Table, inputs: JobInputs) -> None:
-    if inputs.review is not None:
-        grid.add_row("goes by the review of", inputs.review.job)
+def _add_image_answers(grid: Table, inputs: JobInputs) -> None:
+    if inputs.image_answers is not None:
+        grid.add_row("goes by image answers of", inputs.image_answers.job)
 
 
 def setting_text(setting: object) -> str:

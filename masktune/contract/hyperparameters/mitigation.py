@@ -39,8 +39,8 @@ class HeadConfig(Parameters):
         Gate,
         Doc(
             "Whether early stages may divide the classes. auto: if two stages agree. open or closed: what a "
-            "person said of the images that a report listed. Left out, the newest review of the data set "
-            "decides, else auto."
+            "person said of the images that a report listed. Left out, the newest such answers decide, else "
+            "auto."
         ),
     ] = "auto"
     folds: Annotated[int, Bounds(ge=2, le=20)] = 5

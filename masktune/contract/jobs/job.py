@@ -16,7 +16,7 @@ from masktune.contract.base import (
     Time,
 )
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
-from masktune.contract.image_answers import Review
+from masktune.contract.image_answers import ImageAnswers
 from masktune.contract.job_params import EvaluateParams, ImportParams, JobParams, PredictParams
 from masktune.contract.jobs.judgements import Judgement
 from masktune.contract.models import SplitMetrics
@@ -48,7 +48,7 @@ class JobInputs(Shape):
 
     model: str | None = None
     mask_set: str | None = Field(None, description="Id of a mask job.")
-    review: Review | None = Field(
+    image_answers: ImageAnswers | None = Field(
         None, description="What a person had said of images of the data set, as it was when the job started."
     )
 

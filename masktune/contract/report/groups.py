@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from masktune.contract.report.base import Proportion, Section
-from masktune.contract.report.image_answers import ReportReview
+from masktune.contract.report.image_answers import ReportImageAnswers
 from masktune.contract.vocabulary import Arm
 
 GroupReason = Literal[
@@ -126,7 +126,11 @@ class EarlyStageDetails(Section):
         description="By class: of the training images outside that group, how many were taken to lack the "
         "pattern.",
     )
-    review: ReportReview | None = Field(None, description="The review that decided the gate, if one did.")
+    image_answers: ReportImageAnswers | None = Field(
+        None,
+        validation_alias=AliasChoices("image_answers", "review"),  # the second in reports of 0.1.0
+        description="The answers that decided the gate, if any did.",
+    )
 
     @property
     def searched(self) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from masktune.contract.image_answers import Review
+from masktune.contract.image_answers import ImageAnswers
 from masktune.contract.report.base import Section
 
 
-class ReportReview(Section):
+class ReportImageAnswers(Section):
     """Of the `answered` images that the report of `job` lists, `lacking` lack the pattern of their class
     according to `by`, a name where it is known, on `at`, in seconds since 1970."""
 
@@ -21,13 +21,13 @@ class ReportReview(Section):
     needed: int | None = None
 
     @classmethod
-    def of(cls, review: Review) -> Self:
+    def of(cls, answers: ImageAnswers) -> Self:
         return cls(
-            job=review.job,
-            by=review.created_by_name or review.created_by,
-            at=review.updated_at.timestamp(),
-            gate=review.gate,
-            answered=len(review.answers),
-            lacking=review.lacking,
-            needed=review.needed,
+            job=answers.job,
+            by=answers.created_by_name or answers.created_by,
+            at=answers.updated_at.timestamp(),
+            gate=answers.gate,
+            answered=len(answers.answers),
+            lacking=answers.lacking,
+            needed=answers.needed,
         )

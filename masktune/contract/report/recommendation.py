@@ -73,7 +73,7 @@ class LabelMore(Section):
 
 class ReviewImages(Section):
     """Look at these training `samples`, those that most likely lack the pattern of their class, surest first.
-    `PUT /jobs/{id}/review` keeps the answer, and the next job on the data set goes by it."""
+    `PUT /jobs/{id}/image-answers` keeps the answer, and the next job on the data set goes by it."""
 
     step: Literal["review_images"]
     samples: list[int]
@@ -140,7 +140,7 @@ class Recommendation(Section):
 
     @property
     def doubted_samples(self) -> list[int]:
-        """Those of the step `check_labels` that are not to be reviewed; empty without it."""
+        """Those of the step `check_labels` that it does not list; empty without it."""
         return [
             sample
             for step in self.next

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from masktune.contract.report.accuracy import (
     ArmDifference,
@@ -17,7 +17,7 @@ from masktune.contract.report.accuracy import (
 from masktune.contract.report.base import Section
 from masktune.contract.report.columns import ColumnShortcut
 from masktune.contract.report.groups import BalancedGroups
-from masktune.contract.report.image_answers import ReportReview
+from masktune.contract.report.image_answers import ReportImageAnswers
 from masktune.contract.report.inferred import InferredGroups
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.metadata import MetadataSlices
@@ -101,8 +101,9 @@ class Report(Section):
     recommendation: Recommendation | None = Field(
         None, description="Which model to use, and what to do next; null if none was made against a shortcut."
     )
-    review: ReportReview | None = Field(
+    image_answers: ReportImageAnswers | None = Field(
         None,
+        validation_alias=AliasChoices("image_answers", "review"),  # the second in reports of 0.1.0
         description="What a person said since of the images that `recommendation` lists, if they did. The "
         "report itself never changes.",
     )

@@ -22,7 +22,7 @@ PAGES = (
     ("job", "/ui/jobs/{job}"),
     ("compare", "/ui/compare?jobs={job}"),
     ("report", "/ui/jobs/{job}/report"),
-    ("review", "/ui/jobs/{job}/review"),
+    ("image-answers", "/ui/jobs/{job}/image-answers"),
     ("judge", "/ui/jobs/{job}/judge"),
     ("models", "/ui/models"),
     ("model", "/ui/models/{model}"),

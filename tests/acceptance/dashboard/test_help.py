@@ -18,7 +18,7 @@ KOLKATA = r"(IST|GMT\+5:30)"
 
 def test_help_leads_to_the_section_on_this_page_and_to_the_glossary(visitor: Visitor, golden: Golden) -> None:
     page = visitor.page
-    visitor.goto(f"/ui/jobs/{golden.job}/review")
+    visitor.goto(f"/ui/jobs/{golden.job}/image-answers")
     page.get_by_role("link", name="Help", exact=True).click()
     expect(visitor.heading("Images for a person to look at")).to_be_in_viewport()
     page.get_by_role("link", name="What the words mean").click()

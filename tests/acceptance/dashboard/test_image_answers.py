@@ -11,13 +11,12 @@ from playwright.sync_api import expect
 
 from masktune import Client
 from masktune.contract.report.text.next_steps import (
+    ANSWER_KEPT,
     LABEL_CAPTIONS,
     LABEL_HINT,
-    REVIEW_AGAIN,
-    REVIEW_ANSWERS,
-    REVIEW_EXCEPTION,
-    REVIEW_GUESS,
-    REVIEW_KEPT,
+    PATTERN_ANSWERS,
+    PATTERN_CAPTIONS,
+    START_AGAIN,
 )
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
@@ -34,10 +33,10 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
         assert groups.divided
         visitor.goto(f"/ui/jobs/{job.id}/report")
         visitor.button("Look at them").click()
-        page.wait_for_url(f"**/ui/jobs/{job.id}/review")
+        page.wait_for_url(f"**/ui/jobs/{job.id}/image-answers")
 
         # --- guesses of each class, marked as such, beside ordinary images of the class
-        expect(page.get_by_text(REVIEW_GUESS).first).to_be_visible()
+        expect(page.get_by_text(PATTERN_CAPTIONS[0]).first).to_be_visible()
         for label in ("low", "high"):
             card = page.get_by_role("region", name=label)
             expect(visitor.heading(f"{label}: look at these")).to_be_visible()
@@ -49,19 +48,19 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
         exception = page.locator("button.pick").first
         exception.click()
         expect(exception).to_have_attribute("aria-pressed", "true")
-        expect(page.get_by_text(REVIEW_EXCEPTION)).to_have_count(1)
-        visitor.button(REVIEW_ANSWERS["open"]).click()
-        expect(page.get_by_text(REVIEW_KEPT)).to_be_visible()
-        kept = client.jobs.review(job.id)
+        expect(page.get_by_text(PATTERN_CAPTIONS[1])).to_have_count(1)
+        visitor.button(PATTERN_ANSWERS["open"]).click()
+        expect(page.get_by_text(ANSWER_KEPT)).to_be_visible()
+        kept = client.jobs.image_answers(job.id)
         assert (kept.gate, kept.lacking) == ("open", len(kept.answers) - 1)
-        expect(visitor.button(REVIEW_AGAIN)).to_be_visible()
+        expect(visitor.button(START_AGAIN)).to_be_visible()
 
         # --- the report and the page have it; the opposite answer starts the job again, which goes by it
         visitor.goto(f"/ui/jobs/{job.id}/report")
         expect(page.get_by_text(f"{kept.lacking} of {len(kept.answers)} images lack")).to_be_visible()
         visitor.button("Look at them").click()
-        expect(page.get_by_text(REVIEW_EXCEPTION)).to_have_count(1)
-        visitor.button(REVIEW_ANSWERS["closed"]).click()
+        expect(page.get_by_text(PATTERN_CAPTIONS[1])).to_have_count(1)
+        visitor.button(PATTERN_ANSWERS["closed"]).click()
         page.wait_for_url(lambda url: "/ui/jobs/job_" in url and job.id not in url)
         again = client.jobs.get(page.url.rpartition("/")[2])
         client.jobs.cancel(again.id)
@@ -70,7 +69,7 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
             "gate": "closed",
         }
         assert (again.dataset, again.kind) == (dataset, "mitigate")
-        assert again.inputs.review == client.jobs.review(job.id)
+        assert again.inputs.image_answers == client.jobs.image_answers(job.id)
 
 
 def test_a_press_says_that_a_doubted_label_is_right(visitor: Visitor, folder: Path, golden: Golden) -> None:
@@ -86,19 +85,19 @@ def test_a_press_says_that_a_doubted_label_is_right(visitor: Visitor, folder: Pa
         report["recommendation"]["next"] += [{"step": "check_labels", "samples": [doubted], "n": 1}]
         at_end.callback(file.write_text, original)
         file.write_text(json.dumps(report))
-        visitor.goto(f"/ui/jobs/{golden.job}/review")
+        visitor.goto(f"/ui/jobs/{golden.job}/image-answers")
         expect(page.get_by_text(LABEL_HINT)).to_be_visible()
         before, after = LABEL_CAPTIONS
         doubt = page.locator("button.pick").filter(has_text=before)
         expect(doubt).to_have_count(1)
         doubt.click()
         expect(page.locator("button.pick[aria-pressed=true]").filter(has_text=after)).to_have_count(1)
-        visitor.button(REVIEW_ANSWERS["open"]).click()
-        expect(page.get_by_text(REVIEW_KEPT)).to_be_visible()
-        review = client.jobs.review(golden.job)
+        visitor.button(PATTERN_ANSWERS["open"]).click()
+        expect(page.get_by_text(ANSWER_KEPT)).to_be_visible()
+        review = client.jobs.image_answers(golden.job)
         assert (review.gate, review.label_right) == ("open", [doubted])
         assert doubted not in {one.sample for one in review.answers}
-        visitor.goto(f"/ui/jobs/{golden.job}/review")
+        visitor.goto(f"/ui/jobs/{golden.job}/image-answers")
         expect(page.get_by_text(after)).to_have_count(1)
 
 

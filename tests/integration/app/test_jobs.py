@@ -195,7 +195,7 @@ def test_a_finetune_takes_a_mask_set(front: Front) -> None:
     front.finish_stage(lease, Stage.MASK, artifact=f"jobs/{mask['id']}/mask")
     front.end(lease)
     body = start(front, "finetune", mask_set=mask["id"], finetune={"epochs": 2}).json()
-    assert body["inputs"] == {"mask_set": mask["id"], "model": model, "review": None}
+    assert body["inputs"] == {"mask_set": mask["id"], "model": model, "image_answers": None}
     assert (body["params"]["finetune"]["epochs"], body["params"]["masking"]["sigmas"]) == (2, 1.0)
     refused(start(front, "finetune", mask_set=new_id("job")), 404, "not-found")
     refused(start(front, "finetune", mask_set=front.job()), 422, "invalid-input", "/mask_set")

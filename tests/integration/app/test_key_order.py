@@ -112,7 +112,7 @@ def test_a_job_and_its_events(front: Front, written: Any) -> None:
     assert figures == FIGURES
     assert list(figures["groups"]) == list(written(FIGURES["groups"]))
     assert keys(body["params"]) == keys(json.loads(json.dumps(params)))
-    assert list(body["inputs"]) == ["model", "mask_set", "review"]
+    assert list(body["inputs"]) == ["model", "mask_set", "image_answers"]
     assert list(body["error"]) == [*PROBLEM, "instance", "errors"]
     events = json.loads(front.client.get(f"/jobs/{job}/events").text)["data"]
     by_type = {event["type"]: event["data"] for event in events}

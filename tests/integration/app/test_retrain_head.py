@@ -23,7 +23,7 @@ def test_it_is_resolved_in_full(front: Front) -> None:
     model = front.model(dataset)
     body = start(front, "retrain_head", model=model, head={"rounds": 1}, seed=4).json()
     assert (body["kind"], body["dataset"]) == ("retrain_head", dataset)
-    assert body["inputs"] == {"model": model, "mask_set": None, "review": None}
+    assert body["inputs"] == {"model": model, "mask_set": None, "image_answers": None}
     params = body["params"]
     assert (params["groups"], params["seed"]) == ("auto", 4)
     assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)

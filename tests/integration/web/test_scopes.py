@@ -9,7 +9,7 @@ import pytest
 
 from masktune import Limits
 from masktune.contract.report.text.judged_job import BREAKS_PATTERN
-from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_HINT
+from masktune.contract.report.text.next_steps import PATTERN_ANSWERS, PATTERN_HINT
 from tests.integration.web.conftest import NO_API, Browse
 from tests.support import answers
 from tests.support.answers import CREATED, DATASET
@@ -81,7 +81,7 @@ def api() -> Iterator[StubApi]:
             ["Judge on other images", "Upload images", "Train a small network", "Train with more seeds"],
         ),
         ("/ui/jobs/job_2/judge", "train", ["judge-drop", BREAKS_PATTERN]),
-        ("/ui/jobs/job_2/review", "train", [*REVIEW_ANSWERS.values(), REVIEW_HINT]),
+        ("/ui/jobs/job_2/image-answers", "train", [*PATTERN_ANSWERS.values(), PATTERN_HINT]),
         ("/ui/new", "train", ["There is no data set to train on yet"]),
         ("/ui/models/mdl_1", "train", ["Evaluate", "Rename"]),
         ("/ui/models/mdl_1", "admin", ["Delete alias", "Point it at this model"]),

@@ -10,7 +10,7 @@ import pytest
 
 from core.tables import JobRow
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
-from masktune.contract.image_answers import Review, ReviewedImage
+from masktune.contract.image_answers import ImageAnswer, ImageAnswers
 from masktune.contract.report.groups import EarlyStageGroups, LabelledGroups
 from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.report.text import verdict
@@ -134,12 +134,12 @@ def test_labelled_groups_that_divide_a_class_are_balanced_over_by_default(
     """Whatever a person said of a guess; where there are none, early stages infer them."""
     assert config()["groups"] == golden_job.params["groups"] == "auto"
     assert isinstance(golden_bench.report(golden_job).groups, EarlyStageGroups)
-    review = Review(
+    review = ImageAnswers(
         job="job_1",
         updated_at="2026-01-02T03:04:05Z",
         gate="closed",
         lacking=0,
-        answers=[ReviewedImage(sample=0, lacks_pattern=False)],
+        answers=[ImageAnswer(sample=0, lacks_pattern=False)],
     )
     params = config(masktune=False, control=False, epochs=1, head=QUICK | {"gate": "closed"}, seeds=2)
     inputs = {"review": review.model_dump(mode="json")}
@@ -151,7 +151,7 @@ def test_labelled_groups_that_divide_a_class_are_balanced_over_by_default(
     assert [part.n for part in groups.slices] == sizes
     assert groups.divided_by_seed == dict.fromkeys((shifted(3), shifted(4)), True)
     assert groups.details.smallest == min(sizes) >= 5
-    assert "review" not in digits.report_json(job)["groups"]["details"]
+    assert "image_answers" not in digits.report_json(job)["groups"]["details"]
     _, card = digits.load(job.models["retrained"])
     assert card.hyperparameters["retrain_head"]["groups"] == "labels"
 
@@ -183,13 +183,13 @@ def test_a_job_goes_by_what_a_person_said_of_single_images(golden_bench: Bench, 
     assert listed is not None
     wrong, *right = listed.samples_to_review
     said = {wrong: False} | dict.fromkeys(right, True)
-    review = Review(
+    review = ImageAnswers(
         job=golden_job.id,
         created_by_name="Ada",
         updated_at="2026-01-02T03:04:05Z",
         gate="open",
         lacking=len(right),
-        answers=[ReviewedImage(sample=sample, lacks_pattern=lacks) for sample, lacks in said.items()],
+        answers=[ImageAnswer(sample=sample, lacks_pattern=lacks) for sample, lacks in said.items()],
     ).model_dump(mode="json")
     params = config(masktune=False, head=QUICK | {"gate": "open"})
     job = golden_bench.succeed(golden_bench.run(JobKind.MITIGATE, params=params, inputs={"review": review}))[
@@ -198,12 +198,12 @@ def test_a_job_goes_by_what_a_person_said_of_single_images(golden_bench: Bench, 
     report = golden_bench.report(job)
     assert isinstance(report.groups, EarlyStageGroups)
     assert report.groups.details.reason == "stages_agree"
-    summary = report.groups.details.review
+    summary = report.groups.details.image_answers
     assert summary is not None
     assert (summary.job, summary.by, summary.answered) == (golden_job.id, "Ada", len(said))
     assert report.recommendation is not None
     assert report.recommendation.samples_to_review == []
-    assert report.review is None
+    assert report.image_answers is None
     before, after = (
         Members.load(golden_bench.folder(one.done["retrain_head"]["artifact"]) / MEMBERS)
         for one in (golden_job, job)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.tables import DatasetRow, JobRow
 from masktune.contract.hyperparameters import MitigateConfig
-from masktune.contract.image_answers import Review
+from masktune.contract.image_answers import ImageAnswers
 from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.text import next_steps
@@ -72,9 +72,9 @@ def test_the_next_job_doubts_no_label_that_a_person_said_is_right(bench: Bench) 
     }
 
     def doubt(label_right: list[int]) -> Floats:
-        """How probably each label is wrong, by a job that goes by this review."""
+        """How probably each label is wrong, by a job that goes by these answers."""
         fields = {"job": "job_1", "updated_at": "2026-01-02T03:04:05Z", "gate": "open", "lacking": 0}
-        review = Review.model_validate(fields | {"answers": [], "label_right": label_right})
+        review = ImageAnswers.model_validate(fields | {"answers": [], "label_right": label_right})
         job_id = bench.run(
             JobKind.MITIGATE,
             dataset_id=dataset.id,

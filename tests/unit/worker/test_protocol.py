@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig, ScheduleConfig
-from masktune.contract.image_answers import Review, ReviewedImage
+from masktune.contract.image_answers import ImageAnswer, ImageAnswers
 from masktune.contract.job_params import AnyParams, EvaluateParams, ImportParams, PredictParams
 from masktune.contract.vocabulary import JobKind
 from worker.protocol import Spec
@@ -33,13 +33,13 @@ PARAMS: dict[JobKind, AnyParams] = {
     JobKind.EVALUATE: EvaluateParams(job="job_1", breaks_pattern=True),
     JobKind.PREDICT: PredictParams(max_risk=0.1, score="product"),
 }
-REVIEW = Review(
+ANSWERS = ImageAnswers(
     job="job_1",
     created_by=None,
     updated_at=1.5,
     gate="open",
     lacking=1,
-    answers=[ReviewedImage(sample=3, lacks_pattern=True)],
+    answers=[ImageAnswer(sample=3, lacks_pattern=True)],
 )
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -56,8 +56,8 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         return json_values
     if hint is float:
         return st.floats(allow_nan=False, allow_infinity=False)
-    if hint is Review:
-        return st.just(REVIEW)
+    if hint is ImageAnswers:
+        return st.just(ANSWERS)
     if get_origin(hint) in (Union, UnionType):
         return st.one_of(*map(of_type, arguments))
     if get_origin(hint) is Literal:

@@ -12,7 +12,7 @@ from masktune.contract.report.groups import (
     LabelledGroups,
     StageAgreement,
 )
-from masktune.contract.report.image_answers import ReportReview
+from masktune.contract.report.image_answers import ReportImageAnswers
 from masktune.contract.report.text.formats import moment, percent, whole_percent
 from masktune.contract.report.text.names import ARM_NAMES
 
@@ -88,8 +88,8 @@ def groups_lead(groups: BalancedGroups) -> str:
             f" The smallest of them has only {groups.details.smallest} distinct images in training, on which "
             "the balance rests; copies, and images of one subject, count once."
         )
-    if isinstance(groups, EarlyStageGroups) and groups.details.review is not None:
-        source = f"{source} {review_sentence(groups.details.review)}"
+    if isinstance(groups, EarlyStageGroups) and groups.details.image_answers is not None:
+        source = f"{source} {answers_sentence(groups.details.image_answers)}"
     return f"{source} The last layer was balanced over them; the backbone was kept."
 
 
@@ -157,12 +157,12 @@ def true_groups(group: GroupSlice) -> str:
     return ", ".join(f"{n:,} of “{name}”" for name, n in known.items())
 
 
-def review_sentence(review: ReportReview) -> str:
+def answers_sentence(answers: ReportImageAnswers) -> str:
     """Who confirmed the guess that a report lists, or did not, when, and by how many images."""
-    confirmed = "Confirmed" if review.gate == "open" else "Not confirmed"
-    by = f" by {review.by}" if review.by else ""
-    at = datetime.fromtimestamp(review.at, UTC)
+    confirmed = "Confirmed" if answers.gate == "open" else "Not confirmed"
+    by = f" by {answers.by}" if answers.by else ""
+    at = datetime.fromtimestamp(answers.at, UTC)
     return (
-        f"{confirmed}{by} on {moment(at)}: {review.lacking} of {review.answered} images lack a "
+        f"{confirmed}{by} on {moment(at)}: {answers.lacking} of {answers.answered} images lack a "
         "pattern that the others of their class share."
     )

@@ -25,7 +25,7 @@ from masktune.contract.report.recommendation import (
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import data_step
 from masktune.contract.report.text.formats import difference_interval, percent, points_apart
-from masktune.contract.report.text.groups import groups_warning, review_sentence
+from masktune.contract.report.text.groups import answers_sentence, groups_warning
 from masktune.contract.report.text.inferred import wrong_labels_sentence
 from masktune.contract.report.text.judged_job import (
     judged_by_images,
@@ -85,21 +85,22 @@ _SHOWN_BESIDE_CONTROL: Mapping[tuple[VerdictName, Standing], str] = {
 _BY_TEST_IMAGES = ("groups_inferred", "masktune_helped", "hurt", "no_gain")
 """Reasons that rest on the groups of the test images, where these decide."""
 
-REVIEW_GUESS = "guess: lacks what the others of its class share"
-"""What an image is that a person is asked to look at."""
-REVIEW_ANSWERS: Mapping[Gate, str] = {
+PATTERN_ANSWERS: Mapping[Gate, str] = {
     "open": "They lack something the others share",
     "closed": "I see no such thing",
 }
 """What the person may answer, by the gate of the job that starts then."""
-REVIEW_HINT = "Press an image of which your answer is not true, then answer for the others."
-REVIEW_EXCEPTION = "exception: your answer is not true of it"
-"""What an image is that was pressed."""
+PATTERN_HINT = "Press an image of which your answer is not true, then answer for the others."
+PATTERN_CAPTIONS = (
+    "guess: lacks what the others of its class share",
+    "exception: your answer is not true of it",
+)
+"""What an image that a person is asked to look at is before and after it is pressed."""
 LABEL_HINT = "If a label looks wrong, and is right, press the image."
 LABEL_CAPTIONS = ("guess: its label is wrong", "your answer: its label is right")
 """What an image whose label looks wrong is before and after it is pressed."""
-REVIEW_KEPT = "Your answer is kept: the next job on this data set goes by it."
-REVIEW_AGAIN = "Start this job again"
+ANSWER_KEPT = "Your answer is kept: the next job on this data set goes by it."
+START_AGAIN = "Start this job again"
 
 
 def recommendation_reason(report: Report) -> str:
@@ -127,9 +128,9 @@ def recommendation_reason(report: Report) -> str:
         why += f" But it {hurt}." if (hurt := hurt_in_groups(report.verdict)) else ""
     if report.verdict is not None and report.verdict.inferred and reason in _BY_TEST_IMAGES:
         why += " Which of them lack the pattern is a guess: nobody labelled their groups."
-    review = groups.details.review if isinstance(groups, EarlyStageGroups) else None
-    if review is not None and reason in ("groups_inferred", "no_minority"):
-        why += f" {review_sentence(review)}"
+    answers = groups.details.image_answers if isinstance(groups, EarlyStageGroups) else None
+    if answers is not None and reason in ("groups_inferred", "no_minority"):
+        why += f" {answers_sentence(answers)}"
     return f"{why} {_among_plain(report.recommendation)}".rstrip()
 
 
@@ -245,27 +246,28 @@ def _train_more_seeds(step: TrainMoreSeeds, report: Report) -> Step:
 
 def _review_images(step: ReviewImages, report: Report) -> Step:
     title = f"Look at {len(step.samples)} images"
-    if report.review is None:
+    answers = report.image_answers
+    if answers is None:
         return Step(
             step.step,
             title,
             "They are a guess: training images that most likely lack a pattern which the other images of "
             "their class share, such as a background. Say whether they do: the answer is kept, and the next "
             "job on this data set goes by it.",
-            f"masktune jobs review {report.job} --yes",
+            f"masktune jobs image-answers {report.job} --yes",
         )
     used = "This job went by the opposite. Start it again: it then goes by these answers."
-    if gate_of(report) == report.review.gate:
+    if gate_of(report) == answers.gate:
         used = "This job went by that already, and the next one on this data set goes by these answers."
-    if report.review.gate == "open" and report.review.needed:
+    if answers.gate == "open" and answers.needed:
         used += (
-            f" No verdict rests on them yet: of the images that were drawn at random, {report.review.needed} "
+            f" No verdict rests on them yet: of the images that were drawn at random, {answers.needed} "
             "more would have to lack it."
         )
     return Step(
         step.step,
         title,
-        f"{review_sentence(report.review)} {used}",
+        f"{answers_sentence(answers)} {used}",
         f"masktune jobs start {report.kind.value} {_of_the_same(report)}",
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.reports.image_answers import guess_precision, needed
-from masktune.contract.image_answers import ReviewedImage
+from masktune.contract.image_answers import ImageAnswer
 from masktune.contract.report import Report
 from masktune.contract.report.inferred import GuessPrecision
 from masktune.contract.vocabulary import Arm
@@ -50,9 +50,9 @@ def reported(
     return Report.model_validate(report() | {"inferred_groups": inferred, "groups": groups.model_dump()})
 
 
-def answers(lacking: int) -> list[ReviewedImage]:
+def answers(lacking: int) -> list[ImageAnswer]:
     """All candidates are answered; of the drawn ones, the first `lacking` are said to lack the pattern."""
-    return [ReviewedImage(sample=one, lacks_pattern=one < lacking or one >= 20) for one in CANDIDATES]
+    return [ImageAnswer(sample=one, lacks_pattern=one < lacking or one >= 20) for one in CANDIDATES]
 
 
 def precision(of: Report, lacking: int) -> GuessPrecision:

@@ -63,7 +63,7 @@ PLAN = {
         "stages": [{"stage": "erm", "seconds": 90.0, "source": "measured", "job": "job_1"}],
     },
 }
-REVIEW = {
+ANSWERS = {
     "job": "job_1",
     "created_by": "key_1",
     "created_by_name": "Ada",
@@ -95,9 +95,17 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (jobs.cancel("job_1"), "POST /jobs/job_1/cancel", job()),
     (jobs.resume("job_1"), "POST /jobs/job_1/resume", job()),
     (jobs.report("job_1"), "GET /jobs/job_1/report", report()),
-    (jobs.review("job_1"), "GET /jobs/job_1/review", REVIEW),
-    (jobs.set_review("job_1", {4: True}, if_match='"1"'), "PUT /jobs/job_1/review", REVIEW),
-    (jobs.set_review("job_1", {4: True}, label_right=[9]), "PUT /jobs/job_1/review", REVIEW),
+    (jobs.image_answers("job_1"), "GET /jobs/job_1/image-answers", ANSWERS),
+    (
+        jobs.set_image_answers("job_1", {4: True}, if_match='"1"'),
+        "PUT /jobs/job_1/image-answers",
+        ANSWERS,
+    ),
+    (
+        jobs.set_image_answers("job_1", {4: True}, label_right=[9]),
+        "PUT /jobs/job_1/image-answers",
+        ANSWERS,
+    ),
     (models.get_model("best"), "GET /models/best", MODEL),
     (get_dependents("job_1"), "GET /dependents?of=job_1", {"of": "job_1", "aliases": ["best"]}),
     (get_storage(), "GET /storage", STORAGE),

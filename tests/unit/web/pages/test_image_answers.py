@@ -8,7 +8,7 @@ from masktune import Job, Sample
 from masktune.contract.hyperparameters import Gate, HeadConfig, MitigateConfig, RetrainConfig
 from masktune.contract.report import Report
 from tests.support.reports import report
-from web.pages.image_answers import ORDINARY, fields_without_gate, review_step, spread
+from web.pages.image_answers import ORDINARY, fields_without_gate, images_step, spread
 
 CREATED = {"id": "job_1", "created_at": "2025-11-03T09:30:00.000Z", "state": "succeeded", "dataset": "ds_1"}
 
@@ -33,11 +33,11 @@ def test_a_retrained_head_starts_from_the_same_model() -> None:
 def test_the_images_are_those_of_the_report() -> None:
     steps = [{"step": "label_more", "per_class": 60}, {"step": "review_images", "samples": [4, 2]}]
     recommendation = {"arm": "masktune", "model": "mdl_2", "reason": "masktune_helped", "next": steps}
-    words, samples = review_step(Report.model_validate(report() | {"recommendation": recommendation}))
+    words, samples = images_step(Report.model_validate(report() | {"recommendation": recommendation}))
     assert samples == [4, 2]
     assert words is not None
     assert words.title == "Look at 2 images"
-    assert review_step(Report.model_validate(report())) == (None, [])
+    assert images_step(Report.model_validate(report())) == (None, [])
 
 
 @pytest.mark.parametrize("there", [0, 3, ORDINARY, 100])

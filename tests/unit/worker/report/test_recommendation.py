@@ -8,7 +8,7 @@ import pytest
 
 from masktune.contract.report.accuracy import SplitDifference, Verdict, VerdictName
 from masktune.contract.report.groups import GroupReason
-from masktune.contract.report.image_answers import ReportReview
+from masktune.contract.report.image_answers import ReportImageAnswers
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import early_stage_groups
 from worker.report.recommendation import (
@@ -182,9 +182,9 @@ def test_who_has_looked_at_the_images_is_not_asked_again(reason: GroupReason, sa
     one = groups.details.model_copy(update={"candidates": [4]})
     assert images_to_review(groups.model_copy(update={"details": one})) == []
     assert images_to_review(None) == []
-    review = ReportReview(job="job_1", by="Ada", at=1.0, gate="open", answered=2, lacking=2)
-    reviewed = groups.details.model_copy(update={"review": review})
-    assert images_to_review(groups.model_copy(update={"details": reviewed})) == []
+    answers = ReportImageAnswers(job="job_1", by="Ada", at=1.0, gate="open", answered=2, lacking=2)
+    answered = groups.details.model_copy(update={"image_answers": answers})
+    assert images_to_review(groups.model_copy(update={"details": answered})) == []
     undivided = images_to_review(groups.model_copy(update={"divided": False}))
     assert undivided == ([] if reason == "stages_agree" else samples)  # an open gate would divide as little
 
