@@ -31,6 +31,7 @@ from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 from worker.protocol import DatasetSpec
 from worker.report.columns import column_shortcuts, deciding_columns, with_data_steps
+from worker.report.contexts import ComparisonContext, FiguresContext
 from worker.report.gallery import make_gallery
 from worker.report.groups import make_groups
 from worker.report.inferred import JobGroups, make_inferred
@@ -49,45 +50,46 @@ from worker.stages.seeds import further_seeds
 
 def evaluate(context: StageContext) -> EvaluateResult:
     """Write the before/after report; return the plain figures of each arm."""
-    judged_models, started = _judged_models(context), time.monotonic()
-    if judged_models is not None:
-        context = judged_models.context
-    models, splits = compared_models(context).all, _splits(context)
-    cache = LogitsCache(context, passes=MAPS + len(models) * (len(splits) + MASKS))
+    judged, started = _judged_models(context), time.monotonic()
+    compared = ComparisonContext(context) if judged is None else judged.context
+    models, splits = compared_models(compared).all, _splits(context)
+    cache = LogitsCache(compared, passes=MAPS + len(models) * (len(splits) + MASKS))
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
-    further = further_seeds(context)
-    own, inferred = context, JobGroups.of(context)
-    context = inferred.context
+    further, inferred = further_seeds(compared), JobGroups.of(compared)
     dataset = context.spec.dataset
     assert dataset is not None
     check = None if dataset.shortcuts is None else PropertyCheck.model_validate(dataset.shortcuts)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
-        groups = make_groups(own, models, cache, further, folder=folder)
-        balanced = groups if judged_models is None else judged_models.own.groups
+        groups = make_groups(compared, models, cache, further, folder=folder)
+        balanced = groups if judged is None else judged.own.groups
+        store = inferred.context.store
         figures = Figures(
-            context,
+            inferred.context,
             logits,
             further,
-            before=judged_models and judged_models.own.before,
+            before=judged and judged.own.before,
             lacking=inferred.lacking,
             divided=balanced is None or balanced.divided,
-            confidence=CONFIDENCE if judged_models is None else judged_models.confidence,
-            columns={} if check is None or judged_models else deciding_columns(context.store, check.metadata),
+            confidence=CONFIDENCE if judged is None else judged.confidence,
+            columns={} if check is None or judged else deciding_columns(store, check.metadata),
         )
         network = cache.network(next(iter(models.values())))
-        guess = make_inferred(own, inferred, logits, network, folder=folder)
-        if judged_models is not None:
-            decided = judged_sections(judged_models, figures)
-        else:
-            decided = _own_sections(context, check, figures, groups, models, guess)
-        saliency = _saliency_sections(context, check, cache, figures, splits, decided["after"], folder=folder)
+        guess = make_inferred(compared, inferred, logits, network, folder=folder)
+        decided = (
+            _own_sections(inferred.context, check, figures, groups, models, guess)
+            if judged is None
+            else judged_sections(judged, figures)
+        )
+        saliency = _saliency_sections(
+            inferred.context, check, cache, figures, splits, decided["after"], folder=folder
+        )
         report = Report(
             version=VERSION,
             job=context.spec.job_id,
             kind=context.spec.kind,
             created_at=time.time(),
-            dataset=_dataset(dataset, own.store),
+            dataset=_dataset(dataset, compared.store),
             models={
                 arm: ReportModel(
                     id=model.id, backbone=model.backbone, image_size=cache.network(model).spec.image_size
@@ -95,13 +97,13 @@ def evaluate(context: StageContext) -> EvaluateResult:
                 for arm, model in models.items()
             },
             properties=check,
-            metadata_slices=make_metadata_slices(context.store, logits),
+            metadata_slices=make_metadata_slices(store, logits),
             groups=groups,
             inferred_groups=guess,
             cost=_costs(context, started, cache),
             **decided,
             **saliency,
-            **risk_sections(context, models, logits),
+            **risk_sections(inferred.context, models, logits),
         )
         (folder / REPORT).write_text(report.model_dump_json(indent=1))
     return EvaluateResult(
@@ -176,7 +178,7 @@ def _judged_models(context: StageContext) -> JudgedModels | None:
 
 
 def _own_sections(
-    context: StageContext,
+    context: FiguresContext,
     check: PropertyCheck | None,
     figures: Figures,
     groups: BalancedGroups | None,
@@ -208,7 +210,7 @@ def _own_sections(
 
 
 def _saliency_sections(
-    context: StageContext,
+    context: FiguresContext,
     check: PropertyCheck | None,
     cache: LogitsCache,
     figures: Figures,

@@ -19,6 +19,7 @@ from models.runtime.images import legible, png
 from models.statistics import ModelAccuracy
 from models.types import Labels
 from worker.report.arms import clusters_of
+from worker.report.contexts import ComparisonContext
 from worker.report.gallery import squares_of
 from worker.results import ModelSpec
 from worker.stages.context import StageContext, arm_before
@@ -33,7 +34,7 @@ _PICTURED = 24
 
 
 def make_groups(
-    context: StageContext,
+    context: ComparisonContext,
     models: Mapping[Arm, ModelSpec],
     cache: LogitsCache,
     further: Sequence[SeedPredictions] = (),

@@ -28,6 +28,7 @@ from models.mitigation.wrong_labels import are_wrong
 from models.statistics import ModelAccuracy, design_effect, few_clusters, mean_share
 from models.types import Bools, Floats, Labels
 from worker.report.arms import clusters_of
+from worker.report.contexts import ComparisonContext, FiguresContext
 from worker.report.groups import make_examples
 from worker.stages.context import StageContext
 from worker.stages.infer_groups import InferredGroups as StageGroups
@@ -44,21 +45,21 @@ class JobGroups(NamedTuple):
     """What the job has inferred, and the `context` in which figures are made: if the inferred groups
     `decide`, they are the groups of its data set."""
 
-    context: StageContext
+    context: FiguresContext
     of_stage: StageGroups | None
     groups: PatternGroups | None
     decide: bool
 
     @classmethod
-    def of(cls, context: StageContext) -> Self:
+    def of(cls, context: ComparisonContext) -> Self:
         of_stage = StageGroups.read(context)
         if of_stage is None:
-            return cls(context, None, None, False)
+            return cls(FiguresContext(context), None, None, False)
         groups = of_stage.groups(context.store)
-        decide = of_stage.decide_on(context.store)
-        if decide:
-            context = replace(context, images=context.store.with_groups(groups.names, groups.assigned))
-        return cls(context, of_stage, groups, decide)
+        if not of_stage.decide_on(context.store):
+            return cls(FiguresContext(context), of_stage, groups, False)
+        images = context.store.with_groups(groups.names, groups.assigned)
+        return cls(FiguresContext(replace(context, images=images)), of_stage, groups, True)
 
     @property
     def lacking(self) -> tuple[int, ...]:

@@ -29,6 +29,7 @@ from masktune.contract.vocabulary import Arm
 from models.data.store import Store
 from models.evaluation.verdict import CONFIDENCE, LEAST_GROUP, decide, growth_to_decide, look_confidence
 from worker.protocol import JudgedJobSpec
+from worker.report.contexts import ComparisonContext
 from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.report.recommendation import TEST_IMAGES, by_groups, use_step
 from worker.report.subjects import KnownImages, known_images
@@ -45,7 +46,7 @@ class JudgedModels(NamedTuple):
     spec: JudgedJobSpec
     own: Report
     known: KnownImages
-    context: StageContext
+    context: ComparisonContext
     breaks_pattern: bool
 
     @property
@@ -74,7 +75,7 @@ class JudgedModels(NamedTuple):
                 "images that are not in train or val of its data set",
             )
         breaks_pattern = context.job_params(EvaluateParams).breaks_pattern
-        return cls(spec, own, known, replace(context, images=view), breaks_pattern)
+        return cls(spec, own, known, ComparisonContext(replace(context, images=view)), breaks_pattern)
 
 
 class Judgement(NamedTuple):

@@ -18,8 +18,9 @@ from models.evaluation.verdict import CONFIDENCE, compare, smallest_decisive, ve
 from models.types import Bools, Labels
 from worker.report.answers import at_chance, background_gaps, disagreement_of, plain_figures, reliability_of
 from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
+from worker.report.contexts import FiguresContext
 from worker.results import Json
-from worker.stages.context import StageContext, arm_before
+from worker.stages.context import arm_before
 from worker.stages.seeds import SeedPredictions
 
 VERDICT_SPLIT = "test"
@@ -41,7 +42,7 @@ class Figures:
 
     def __init__(
         self,
-        context: StageContext,
+        context: FiguresContext,
         logits: Mapping[str, Mapping[Arm, Logits]],
         further: Sequence[SeedPredictions] = (),
         *,
@@ -298,7 +299,7 @@ class Figures:
         confidence = 1 - (1 - self._confidence) / max(len(self._columns), 1)
         return {
             name: Figures(
-                replace(self._context, images=with_groups),
+                FiguresContext(replace(self._context, images=with_groups)),
                 self._logits,
                 self._further,
                 divided=self._divided,

@@ -37,6 +37,7 @@ from models.selective import (
     score,
 )
 from worker.report.arms import clusters_of
+from worker.report.contexts import FiguresContext
 from worker.results import CalibrateResult, ModelSpec
 from worker.stages.calibrate import SPLIT, SampleCounts, Tables, read_tables, sample_counts
 from worker.stages.context import StageContext
@@ -50,7 +51,7 @@ TARGETS = (0.01, 0.02, 0.05, 0.1)
 
 
 def risk_sections(
-    context: StageContext, models: Mapping[Arm, ModelSpec], logits: Mapping[str, Mapping[Arm, Logits]]
+    context: FiguresContext, models: Mapping[Arm, ModelSpec], logits: Mapping[str, Mapping[Arm, Logits]]
 ) -> dict[str, Any]:
     """The sections of a report about the risk of the answers, and about the probabilities with them."""
     files = {arm: tables for arm, model in models.items() if (tables := _tables(context, model)) is not None}
