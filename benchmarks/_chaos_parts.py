@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 import fsspec
 
 from benchmarks._common import environment
-from tests.support.servers import Caddy, Part, Postgres, Redis, clock_off_by, free_port, wait_for_port
+from tests.support.servers import (
+    Caddy,
+    Postgres,
+    Redis,
+    ServerProcess,
+    clock_off_by,
+    free_port,
+    wait_for_port,
+)
 
 if TYPE_CHECKING:
     from tests.support.object_store import ObjectStore
@@ -48,9 +56,9 @@ class Stack:
     settings: dict[str, str]
     environment: dict[str, str]
     mark: str
-    api: Part
+    api: ServerProcess
     api_port: int
-    workers: list[Part]
+    workers: list[ServerProcess]
     redis: Redis | None
     postgres: Postgres | None
     store: ObjectStore | None
@@ -113,10 +121,10 @@ class Stack:
             settings=settings,
             environment=variables,
             mark=mark,
-            api=Part("api", [*masktune, "api", "--port", str(port)], variables, folder),
+            api=ServerProcess("api", [*masktune, "api", "--port", str(port)], variables, folder),
             api_port=port,
             workers=[
-                Part(f"worker-{i + 1}", [*masktune, "worker"], variables | clock, folder)
+                ServerProcess(f"worker-{i + 1}", [*masktune, "worker"], variables | clock, folder)
                 for i, clock in zip(range(workers), itertools.cycle(clocks), strict=False)
             ],
             redis=redis,
@@ -152,7 +160,7 @@ class Stack:
         """How long a child may be silent."""
         return float(self.settings["CHILD_SILENT_SECONDS"])
 
-    def _servers(self) -> list[Part]:
+    def _servers(self) -> list[ServerProcess]:
         return [part for part in (self.redis, self.proxy) if part is not None]
 
     def children(self) -> dict[int, str]:

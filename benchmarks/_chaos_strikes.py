@@ -15,7 +15,7 @@ from functools import partial
 from benchmarks._chaos_world import World
 from masktune import ClientError
 from masktune.contract.vocabulary import JobState
-from tests.support.servers import Part
+from tests.support.servers import ServerProcess
 
 Strike = Callable[[], bool]
 
@@ -77,7 +77,7 @@ class Strikes:
     def kill_proxy(self) -> bool:
         return self._kill(self._stack.proxy, 2)
 
-    def _kill(self, part: Part | None, most_seconds: float) -> bool:
+    def _kill(self, part: ServerProcess | None, most_seconds: float) -> bool:
         """Kill a part, and start it again after at most so many seconds."""
         if part is None or not part.alive:
             return False
@@ -207,20 +207,20 @@ class Strikes:
         self._after(seconds or self._rng.uniform(0, 2 * self._stack.lease_seconds), lambda: _go_on(pid))
         return True
 
-    def _stop(self, part: Part, seconds: float) -> bool:
+    def _stop(self, part: ServerProcess, seconds: float) -> bool:
         if not part.alive:
             return False
         part.signal(signal.SIGSTOP)
         self._after(seconds, lambda: part.signal(signal.SIGCONT))
         return True
 
-    def _restart(self, part: Part) -> bool:
+    def _restart(self, part: ServerProcess) -> bool:
         if not part.alive:
             return False
         self._after(0.0, lambda: self._end_and_start(part))
         return True
 
-    def _end_and_start(self, part: Part) -> None:
+    def _end_and_start(self, part: ServerProcess) -> None:
         self.would_not_end += not part.end()
         part.start()
 

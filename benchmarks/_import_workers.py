@@ -19,7 +19,7 @@ from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from tests.support.rows import dataset_row
-from tests.support.servers import Part, Redis
+from tests.support.servers import Redis, ServerProcess
 from worker.runtime import environment
 
 _PARAMS = {"format": "auto", "options": {}, "seed": 0}
@@ -49,7 +49,7 @@ def measure_workers(address: str, folder: Path, count: int, *, images: int) -> d
         stack.callback(notifier.close)
         command = [sys.executable, "-m", "worker"]
         variables = environment(settings) | {"PYTHONPATH": str(ROOT)}
-        workers = [Part(f"worker-{number}", command, variables, folder) for number in range(count)]
+        workers = [ServerProcess(f"worker-{number}", command, variables, folder) for number in range(count)]
         for worker in workers:
             stack.callback(worker.end)
             worker.start()
@@ -65,7 +65,7 @@ def measure_workers(address: str, folder: Path, count: int, *, images: int) -> d
     return {"process": f"{count} on S3", "seconds": round(seconds, 1), "images per CPU second": rate}
 
 
-def _cpu_when_idle(workers: list[Part]) -> float:
+def _cpu_when_idle(workers: list[ServerProcess]) -> float:
     """CPU seconds of these processes, and of those they have waited for, once there is nothing to do."""
     used = _cpu(workers)
     while True:
@@ -75,17 +75,17 @@ def _cpu_when_idle(workers: list[Part]) -> float:
             return used
 
 
-def _cpu(workers: list[Part]) -> float:
+def _cpu(workers: list[ServerProcess]) -> float:
     return sum(sum(map(int, _stat(worker)[11:15])) for worker in workers) / os.sysconf("SC_CLK_TCK")
 
 
-def _stat(worker: Part) -> list[str]:
+def _stat(worker: ServerProcess) -> list[str]:
     """The fields of `/proc/PID/stat` behind the name of the program; 11 to 14 are CPU times."""
     assert worker.process is not None
     return Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def _have_children(workers: list[Part]) -> bool:
+def _have_children(workers: list[ServerProcess]) -> bool:
     pids = [worker.process.pid for worker in workers if worker.process is not None]
     tasks = (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
     return any((task / "children").read_text().strip() for task in tasks)

@@ -25,7 +25,7 @@ STALE_AFTER = 60.0
 """Seconds after which an unanswered reservation is taken to belong to a dead process. A creation takes far
 less; one that nevertheless takes longer is rolled back."""
 
-Plan = TypeVar("Plan")
+T = TypeVar("T")
 
 IdempotencyKey = Annotated[
     str | None,
@@ -71,7 +71,7 @@ class Once:
         return None if first is None or first.status is None else _replay(first, fingerprint)
 
     def run_planned(
-        self, fingerprint: str, plan: Callable[[], Plan], make: Callable[[Session, Plan], Response]
+        self, fingerprint: str, plan: Callable[[], T], make: Callable[[Session, T], Response]
     ) -> Response:
         """Like `run`, with `plan` for slow work that writes nothing, done before the transaction begins."""
         if self.key is None:

@@ -250,7 +250,7 @@ def _require_kept(session: Session, job_id: str, dataset_id: str) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedJob:
     """A valid job, ready to be queued."""
 
     dataset_id: str | None
@@ -282,19 +282,19 @@ class Plan:
         return inputs
 
 
-def _training(session: Session, request: ErmRequest | MasktuneRequest, *, arms: Sequence[Arm]) -> Plan:
+def _training(session: Session, request: ErmRequest | MasktuneRequest, *, arms: Sequence[Arm]) -> PlannedJob:
     dataset, params = _trained_from(session, request, resolve)
-    return Plan(dataset.id, params, [arm for arm in arms if arm not in CONTROLS or params.control])
+    return PlannedJob(dataset.id, params, [arm for arm in arms if arm not in CONTROLS or params.control])
 
 
-def _mitigate(session: Session, request: MitigateRequest) -> Plan:
+def _mitigate(session: Session, request: MitigateRequest) -> PlannedJob:
     dataset, params = _trained_from(session, request, resolve_mitigation)
     if params.groups == "labels":
         check_grouped(dataset)
     params, answers = apply_newest(session, dataset.id, params, request)
     treatments = [Arm.RETRAINED, *([Arm.MASKTUNE] if params.masktune else [])]
     controls = [CONTROL_OF[arm] for arm in treatments] if params.control else []
-    return Plan(dataset.id, params, [Arm.ERM, *treatments, *controls], answers=answers)
+    return PlannedJob(dataset.id, params, [Arm.ERM, *treatments, *controls], answers=answers)
 
 
 Request = TypeVar("Request", ErmRequest | MasktuneRequest, MitigateRequest)
@@ -317,13 +317,13 @@ def _trained_from(
     return dataset, params
 
 
-def _mask(session: Session, request: MaskRequest) -> Plan:
+def _mask(session: Session, request: MaskRequest) -> PlannedJob:
     model, dataset = trainable_pair(session, request.model, request.dataset)
     params = resolve(base_fields(session, model, dataset), request, **fields_of_weights(model))
-    return Plan(dataset.id, params, model=model.id)
+    return PlannedJob(dataset.id, params, model=model.id)
 
 
-def _finetune(session: Session, request: FinetuneRequest) -> Plan:
+def _finetune(session: Session, request: FinetuneRequest) -> PlannedJob:
     mask = jobs.get(session, request.mask_set)
     if mask.kind is not JobKind.MASK or mask.state is not JobState.SUCCEEDED or Stage.MASK not in mask.done:
         raise InvalidInput.field(
@@ -332,24 +332,24 @@ def _finetune(session: Session, request: FinetuneRequest) -> Plan:
     model, dataset = pair(session, mask.inputs["model"], mask.dataset_id)
     params = as_masked(resolve(mask.params, request, **fields_of_weights(model)), mask, request)
     check_continuation(session, model, params, pointer="/preset" if request.preset else "/mask_set")
-    return Plan(dataset.id, params, [Arm.MASKTUNE], model=model.id, mask_set=mask.id)
+    return PlannedJob(dataset.id, params, [Arm.MASKTUNE], model=model.id, mask_set=mask.id)
 
 
-def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
+def _retrain_head(session: Session, request: RetrainHeadRequest) -> PlannedJob:
     model, dataset = trainable_pair(session, request.model, request.dataset)
     params = resolve_head(request)
     if params.groups == "labels":
         check_grouped(dataset)
     params, answers = apply_newest(session, dataset.id, params, request)
     arms = [Arm.RETRAINED, Arm.RETRAINED_CONTROL] if params.control else [Arm.RETRAINED]
-    return Plan(dataset.id, params, arms, model=model.id, answers=answers)
+    return PlannedJob(dataset.id, params, arms, model=model.id, answers=answers)
 
 
-def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
+def _evaluate(session: Session, request: EvaluateRequest) -> PlannedJob:
     if request.job is not None:
         models, dataset, trained_on = judged_models(session, request, request.job)
         params = EvaluateParams(splits=["test"], job=request.job, breaks_pattern=request.breaks_pattern)
-        return Plan(dataset.id, params, judged=models, trained_on=trained_on)
+        return PlannedJob(dataset.id, params, judged=models, trained_on=trained_on)
     if request.model is None:
         raise InvalidInput.field(
             "/model", "missing", "name the model to measure, or the job whose models are judged"
@@ -363,10 +363,10 @@ def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
     if "splits" not in request.model_fields_set and not count(dataset, "train"):
         splits = ["test"]  # of a data set of test images alone
     check_splits(dataset, splits, "/splits")
-    return Plan(dataset.id, EvaluateParams(splits=splits), model=model.id)
+    return PlannedJob(dataset.id, EvaluateParams(splits=splits), model=model.id)
 
 
-def _predict(session: Session, request: PredictRequest) -> Plan:
+def _predict(session: Session, request: PredictRequest) -> PlannedJob:
     model, dataset_id, split = _images_of(session, request)
     check_method(request.method, "/method")
     sets = () if request.set_coverage is None else ("set_coverage",)
@@ -377,7 +377,7 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
     if request.score not in (None, "max_softmax") and model.erm_id is None:
         raise InvalidInput.field("/score", "needs-erm", needs_erm(request.score, model.id))
     fields = request.model_dump(include=set(PredictParams.model_fields)) | {"split": split}
-    return Plan(dataset_id, PredictParams.model_validate(fields), model=model.id)
+    return PlannedJob(dataset_id, PredictParams.model_validate(fields), model=model.id)
 
 
 def _images_of(session: Session, request: PredictRequest) -> tuple[ModelRow, str | None, str]:
@@ -398,7 +398,7 @@ def _images_of(session: Session, request: PredictRequest) -> tuple[ModelRow, str
     return registry.get(session, request.model), None, EVERY_SPLIT
 
 
-PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
+PLANNERS: dict[JobKind, Callable[[Session, Any], PlannedJob]] = {
     JobKind.MITIGATE: _mitigate,
     JobKind.ERM: partial(_training, arms=(Arm.ERM,)),
     JobKind.MASK: _mask,

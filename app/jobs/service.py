@@ -20,7 +20,7 @@ from app.http.responses import represent
 from app.inference.backbones import network_size
 from app.jobs import presenter
 from app.jobs.estimate import estimate_job, measured_rates
-from app.jobs.plans import PLANNERS, Plan
+from app.jobs.plans import PLANNERS, PlannedJob
 from app.jobs.workload import workload
 from core.errors import NotFound, NotReported, TooManyRequests
 from core.notifications import JobNotifier
@@ -189,11 +189,11 @@ def start(
         with creation.once.database.read() as session:
             return represent(_describe_plan(session, kind, PLANNERS[kind](session, request)))
 
-    def plan() -> Plan:
+    def plan() -> PlannedJob:
         with creation.once.database.read() as session:
             return PLANNERS[kind](session, request)
 
-    def make(session: Session, planned: Plan) -> Response:
+    def make(session: Session, planned: PlannedJob) -> Response:
         if add_dataset is not None:
             dataset = add_dataset(session)
         else:  # lock and check again: data set or models may have been deleted while the plan was made
@@ -224,7 +224,7 @@ def start(
     return creation.once.run_planned(fingerprint(kind, request), plan, make)
 
 
-def _describe_plan(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
+def _describe_plan(session: Session, kind: JobKind, plan: PlannedJob) -> JobPlan:
     """Describe the plan, with its cost. Raises `InvalidInput` if the network cannot be built."""
     return JobPlan(
         kind=kind,
@@ -236,7 +236,7 @@ def _describe_plan(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
     )
 
 
-def _estimate(session: Session, kind: JobKind, plan: Plan) -> JobEstimate | None:
+def _estimate(session: Session, kind: JobKind, plan: PlannedJob) -> JobEstimate | None:
     """What the job costs; None while the images are not imported."""
     dataset = None if plan.dataset_id is None else datasets.get(session, plan.dataset_id)
     if dataset is None or dataset.state is not DatasetState.READY:

@@ -51,7 +51,7 @@ def clock_off_by(shift: str) -> dict[str, str]:
 
 
 @dataclass
-class Part:
+class ServerProcess:
     """A process that may be killed, stopped and started again."""
 
     name: str
@@ -102,7 +102,7 @@ class Part:
         return True
 
 
-class Redis(Part):
+class Redis(ServerProcess):
     """A private redis-server; with `persistent` it keeps an append-only file, else a restart loses all."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], *, persistent: bool) -> None:
@@ -126,7 +126,7 @@ class Redis(Part):
         super().__init__("redis", command, environment, folder)
 
 
-class Caddy(Part):
+class Caddy(ServerProcess):
     """The proxy of docker-compose.yml in front of parts on this host, over plain HTTP.
 
     `upstreams`: their ports, by their names in the files. `sign_in`: what people sign in with, if anything.

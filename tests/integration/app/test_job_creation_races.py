@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.auth.idempotency import Once, Plan
+from app.auth.idempotency import Once, T
 from app.http.validation import parse
 from app.jobs.service import JobCreation, JobQueue, start
 from core.errors import NotFound
@@ -28,9 +28,9 @@ class Late(Once):
     meanwhile: Callable[[], object] = lambda: None
 
     def run_planned(
-        self, fingerprint: str, plan: Callable[[], Plan], make: Callable[[Session, Plan], Response]
+        self, fingerprint: str, plan: Callable[[], T], make: Callable[[Session, T], Response]
     ) -> Response:
-        def planned() -> Plan:
+        def planned() -> T:
             made = plan()
             self.meanwhile()
             return made

@@ -19,7 +19,7 @@ from core.settings import Settings
 from masktune import Client
 from masktune.contract.vocabulary import JobState
 from tests.support.machine import needs
-from tests.support.servers import Caddy, Part, free_port, wait_for_port
+from tests.support.servers import Caddy, ServerProcess, free_port, wait_for_port
 from tests.support.waits import wait_until
 
 pytestmark = pytest.mark.faults
@@ -30,7 +30,7 @@ def api_port(tmp_path: Path) -> Iterator[int]:
     """An API with its data in `tmp_path`, and no worker."""
     port = free_port()
     command = [sys.executable, "-m", "masktune.cli", "api", "--port", str(port)]
-    api = Part("api", command, os.environ | {"MASKTUNE_DATA_DIR": str(tmp_path)}, tmp_path)
+    api = ServerProcess("api", command, os.environ | {"MASKTUNE_DATA_DIR": str(tmp_path)}, tmp_path)
     api.start()
     wait_for_port(port, "the API")
     yield port

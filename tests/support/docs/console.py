@@ -29,7 +29,7 @@ from pathlib import Path
 
 from masktune import Client, ProblemError
 from tests.support.docs.pages import Command, blocks
-from tests.support.docs.shell import Part, Shell, lasts
+from tests.support.docs.shell import BackgroundCommand, Shell, lasts
 from tests.support.servers import free_port
 
 ID = re.compile(r"\b(?:ds|job|mdl|key|cal)_[0-9a-z]{10,}\b")
@@ -108,7 +108,7 @@ class Reader:
         """Yield a `type` that runs parts of the service in the background until the end of the block, when
         they receive Ctrl-C."""
         home, port = self.service, free_port()
-        running: list[Part] = []
+        running: list[BackgroundCommand] = []
         with tempfile.TemporaryDirectory() as name:
 
             def start(command: Command) -> tuple[list[str], int]:
@@ -119,7 +119,7 @@ class Reader:
                 log.touch()
                 given = re.search(r"--port (\d+)", typed)
                 at = f"127.0.0.1:{given[1] if given else port}"
-                running.append(Part(self.shell, typed, self.shell.begin(typed, log), log, at))
+                running.append(BackgroundCommand(self.shell, typed, self.shell.begin(typed, log), log, at))
                 if " web" not in typed:
                     self.service = at
                     self.shell.run(f"export MASKTUNE_URL=http://{at}")

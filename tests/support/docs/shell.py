@@ -70,7 +70,7 @@ class Shell:
 
 
 @dataclass
-class Part:
+class BackgroundCommand:
     """A part of the service in the background of a shell."""
 
     shell: Shell
