@@ -19,7 +19,7 @@ from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.archives import ArchiveLimits, unpack
-from models.data.formats import FormatName, read
+from models.data.formats import DatasetFormat, read
 from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.layout import DatasetInfo
 from models.data.loading.loaders import train_loader, val_loader
@@ -130,7 +130,7 @@ def open_plants(archive: Path, folder: Path, *, parts: int) -> Store:
 
 
 def _pack(source: Path, folder: Path, parts: int) -> None:
-    manifest = read(source, FormatName.WATERBIRDS)
+    manifest = read(source, DatasetFormat.WATERBIRDS)
     entries = [entry for entry in manifest.entries if entry.split != "val"]
     train = np.flatnonzero([entry.split == "train" for entry in entries])
     labels = np.array([entries[row].label for row in train.tolist()])

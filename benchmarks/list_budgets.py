@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks._common import Aim, finish, table
-from models.data.formats import FormatName, read
+from models.data.formats import DatasetFormat, read
 from models.data.importing.bounded_reading import reading_budget
 from models.run import Run, resolve_device
 from models.runtime.bounded import FORK
@@ -44,7 +44,7 @@ class ListFormat(NamedTuple):
     """`write` makes the file of the list; `columns` are the names of the metadata there."""
 
     name: str
-    format: FormatName
+    format: DatasetFormat
     write: Callable[[Path, Sequence[Sequence[str]]], None]
 
 
@@ -124,13 +124,13 @@ def zipped_size(file: Path) -> int:
     return size
 
 
-def measure(root: Path, format: FormatName) -> Cost:
+def measure(root: Path, format: DatasetFormat) -> Cost:
     """What `read` takes beyond what the process has before."""
     with ProcessPoolExecutor(1, mp_context=FORK) as pool:
         return pool.submit(_measure, root, format).result()
 
 
-def _measure(root: Path, format: FormatName) -> Cost:
+def _measure(root: Path, format: DatasetFormat) -> Cost:
     before, began = address_space("VmSize"), time.process_time()
     manifest = read(root, format)
     return Cost(time.process_time() - began, address_space("VmPeak") - before, len(manifest.entries))
@@ -221,11 +221,11 @@ def _cvat(file: Path, records: Sequence[Sequence[str]]) -> None:
 
 
 FORMATS = (
-    ListFormat("labels.csv", FormatName.CSV, _csv),
-    ListFormat("labels.xlsx", FormatName.CSV, _workbook),
-    ListFormat("metadata.parquet", FormatName.HUGGING_FACE, _parquet),
-    ListFormat("coco.json", FormatName.COCO, _coco),
-    ListFormat("annotations.xml", FormatName.CVAT, _cvat),
+    ListFormat("labels.csv", DatasetFormat.CSV, _csv),
+    ListFormat("labels.xlsx", DatasetFormat.CSV, _workbook),
+    ListFormat("metadata.parquet", DatasetFormat.HUGGING_FACE, _parquet),
+    ListFormat("coco.json", DatasetFormat.COCO, _coco),
+    ListFormat("annotations.xml", DatasetFormat.CVAT, _cvat),
 )
 
 

@@ -29,9 +29,10 @@ from masktune.contract.datasets import (
     UploadRequest,
     name_of_source,
 )
+from masktune.contract.hyperparameters import DatasetFormat
 from masktune.contract.ids import new_id
 from masktune.contract.upload_files import HEAD, file_refusal
-from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
+from masktune.contract.vocabulary import DatasetState, JobKind
 from models.data.formats.owner_options import SubjectPattern
 
 _WITHOUT_LABELS = {"subject", "path", "grey_window"}

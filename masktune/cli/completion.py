@@ -9,9 +9,9 @@ from typing import TypeVar, get_args
 import typer
 
 import masktune
-from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig, ScoreName
+from masktune.contract.hyperparameters import DatasetFormat, MitigateConfig, RetrainConfig, ScoreName
 from masktune.contract.hyperparameters.parameters import dotted
-from masktune.contract.vocabulary import Arm, DatasetFormat, JobKind, JobState, Split, WeightsPlace
+from masktune.contract.vocabulary import Arm, JobKind, JobState, Split, WeightsPlace
 
 V = TypeVar("V")
 Offer = tuple[str, str]

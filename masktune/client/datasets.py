@@ -39,8 +39,8 @@ from masktune.client.transfers import (
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.base import MOST_NAME
 from masktune.contract.datasets import Dataset, FullReport, name_of_source
+from masktune.contract.hyperparameters import DatasetFormat
 from masktune.contract.samples import Sample
-from masktune.contract.vocabulary import DatasetFormat
 
 
 def upload_dataset(

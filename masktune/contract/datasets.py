@@ -24,9 +24,9 @@ from masktune.contract.base import (
     Time,
     Word,
 )
-from masktune.contract.hyperparameters import BiasAssignment, BiasKind
+from masktune.contract.hyperparameters import BiasAssignment, BiasKind, DatasetFormat
 from masktune.contract.problems import Problem
-from masktune.contract.vocabulary import DatasetFormat, DatasetState
+from masktune.contract.vocabulary import DatasetState
 
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="Seed of the splits that the import makes.")]
 

@@ -161,23 +161,6 @@ class DatasetState(StrEnum):
     INVALID = "invalid"
 
 
-class DatasetFormat(StrEnum):
-    """How the files of an upload are laid out."""
-
-    AUTO = "auto"
-    IMAGE_FOLDER = "image_folder"
-    CSV = "csv"
-    WATERBIRDS = "waterbirds"
-    CELEBA = "celeba"
-    COCO = "coco"
-    CVAT = "cvat"
-    LABEL_STUDIO = "label_studio"
-    HUGGING_FACE = "hugging_face"
-    BACKGROUNDS_CHALLENGE = "backgrounds_challenge"
-    UNLABELLED = "unlabelled"
-    """Images in any folders, without labels: they can be predicted, and nothing is trained on them."""
-
-
 Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t"]
 """Splits of a data set; the last three are the Background Challenge's images without an object."""
 

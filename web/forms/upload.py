@@ -7,7 +7,7 @@ from typing import Literal
 
 from masktune.contract.base import Strict
 from masktune.contract.datasets import FormatOptions, UploadRequest
-from masktune.contract.vocabulary import DatasetFormat
+from masktune.contract.hyperparameters import DatasetFormat
 
 FORMATS = {
     DatasetFormat.AUTO: "detect automatically",

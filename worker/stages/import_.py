@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from masktune.contract.hyperparameters import DatasetFormat
+from masktune.contract.hyperparameters import DatasetFormat as FormatName
 from masktune.contract.job_params import ImportParams
-from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
-from models.data.formats import FormatName, FormatOptions
+from models.data.formats import FormatOptions
 from models.data.grey import read_window
 from models.data.images.limits import ImageLimits
 from models.data.importing.builtin import BuiltinOptions

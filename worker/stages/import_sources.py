@@ -14,9 +14,9 @@ from fsspec import Callback
 from core.errors import JobError
 from core.storage.artifacts import ArtifactMissing
 from core.storage.copies import part_callback
+from masktune.contract.hyperparameters import DatasetFormat
 from masktune.contract.job_params import ImportParams
 from masktune.contract.upload_files import HEAD, file_refusal
-from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives.guards import ArchiveError, plain, safe_name
 from models.data.archives.zips import ZIP_MAGIC
 from models.data.download import add_images, write_folder

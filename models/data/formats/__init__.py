@@ -15,9 +15,9 @@ from models.data.formats import backgrounds, celeba, hugging_face, image_folder,
 from models.data.formats.annotations import coco, cvat, label_studio
 from models.data.formats.hugging_face import ShardedFolder, find_shards, unpack_shards
 from models.data.formats.manifest import (
+    DatasetFormat,
     Entry,
     FormatError,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -27,9 +27,9 @@ from models.data.formats.owner_options import with_options
 from models.data.report import ProblemCode
 
 __all__ = [
+    "DatasetFormat",
     "Entry",
     "FormatError",
-    "FormatName",
     "FormatOptions",
     "Manifest",
     "find_shards",
@@ -37,41 +37,41 @@ __all__ = [
     "read_shards",
 ]
 
-_READERS: Mapping[FormatName, Callable[[Listing, FormatOptions], Manifest]] = {
-    FormatName.IMAGE_FOLDER: image_folder.read,
-    FormatName.CSV: table.read,
-    FormatName.WATERBIRDS: waterbirds.read,
-    FormatName.CELEBA: celeba.read,
-    FormatName.BACKGROUNDS_CHALLENGE: backgrounds.read,
-    FormatName.COCO: coco.read,
-    FormatName.CVAT: cvat.read,
-    FormatName.LABEL_STUDIO: label_studio.read,
-    FormatName.HUGGING_FACE: hugging_face.read,
-    FormatName.UNLABELLED: unlabelled.read,
+_READERS: Mapping[DatasetFormat, Callable[[Listing, FormatOptions], Manifest]] = {
+    DatasetFormat.IMAGE_FOLDER: image_folder.read,
+    DatasetFormat.CSV: table.read,
+    DatasetFormat.WATERBIRDS: waterbirds.read,
+    DatasetFormat.CELEBA: celeba.read,
+    DatasetFormat.BACKGROUNDS_CHALLENGE: backgrounds.read,
+    DatasetFormat.COCO: coco.read,
+    DatasetFormat.CVAT: cvat.read,
+    DatasetFormat.LABEL_STUDIO: label_studio.read,
+    DatasetFormat.HUGGING_FACE: hugging_face.read,
+    DatasetFormat.UNLABELLED: unlabelled.read,
 }
 
 # The most particular layout first: each of them could also be read as folders of images, which come last. A
 # list comes before folders of any names: a download of any layout has one, which says more than they do.
-_SIGNS: Mapping[FormatName, Callable[[Listing], bool]] = {
-    FormatName.WATERBIRDS: waterbirds.matches,
-    FormatName.CELEBA: celeba.matches,
-    FormatName.HUGGING_FACE: hugging_face.matches,
-    FormatName.CSV: table.matches,
-    FormatName.BACKGROUNDS_CHALLENGE: backgrounds.matches,
-    FormatName.COCO: coco.matches,
-    FormatName.CVAT: cvat.matches,
-    FormatName.LABEL_STUDIO: label_studio.matches,
+_SIGNS: Mapping[DatasetFormat, Callable[[Listing], bool]] = {
+    DatasetFormat.WATERBIRDS: waterbirds.matches,
+    DatasetFormat.CELEBA: celeba.matches,
+    DatasetFormat.HUGGING_FACE: hugging_face.matches,
+    DatasetFormat.CSV: table.matches,
+    DatasetFormat.BACKGROUNDS_CHALLENGE: backgrounds.matches,
+    DatasetFormat.COCO: coco.matches,
+    DatasetFormat.CVAT: cvat.matches,
+    DatasetFormat.LABEL_STUDIO: label_studio.matches,
 }
 
 
-def read(root: Path, format: FormatName | None = None, options: FormatOptions | None = None) -> Manifest:
+def read(root: Path, format: DatasetFormat | None = None, options: FormatOptions | None = None) -> Manifest:
     """What the files below `root` mean; `format` None detects it. Raises `FormatError`."""
-    listing = scan(root, unwrap=format is not FormatName.UNLABELLED)
+    listing = scan(root, unwrap=format is not DatasetFormat.UNLABELLED)
     options = options or FormatOptions()
     if not listing.files:
         raise FormatError(ProblemCode.NO_IMAGES, "there are no files: upload a folder of images")
     manifest = with_options(_READERS[format or _detect(listing, options)](listing, options), options)
-    return _with_near_misses(manifest, listing) if manifest.format == FormatName.IMAGE_FOLDER else manifest
+    return _with_near_misses(manifest, listing) if manifest.format == DatasetFormat.IMAGE_FOLDER else manifest
 
 
 def read_shards(sharded: ShardedFolder, target: Path, options: FormatOptions, budget: Budget) -> Manifest:
@@ -82,14 +82,14 @@ def read_shards(sharded: ShardedFolder, target: Path, options: FormatOptions, bu
     return with_options(unpack_shards(sharded, target, options, budget), options)
 
 
-def _detect(listing: Listing, options: FormatOptions) -> FormatName:
+def _detect(listing: Listing, options: FormatOptions) -> DatasetFormat:
     for name, matches in _SIGNS.items():
         if matches(listing):
             return name
     if table.matches(listing, options):
-        return FormatName.CSV
+        return DatasetFormat.CSV
     if image_folder.matches(listing):
-        return FormatName.IMAGE_FOLDER
+        return DatasetFormat.IMAGE_FOLDER
     if reasons := table.near_misses(listing):
         raise FormatError(ProblemCode.BAD_LIST, "; ".join(reasons.values()))
     raise FormatError(

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from models.data.formats.manifest import (
+    DatasetFormat,
     Entry,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -73,7 +73,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     splits = {place.split for place in places.values()}
     return Manifest(
         root=listing.root,
-        format=FormatName.BACKGROUNDS_CHALLENGE,
+        format=DatasetFormat.BACKGROUNDS_CHALLENGE,
         entries=tuple(entries),
         classes=classes,
         group_names=_group_names(listing),

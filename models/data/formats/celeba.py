@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from models.data.formats.manifest import (
+    DatasetFormat,
     Entry,
     FormatError,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -78,7 +78,7 @@ def _manifest(
     ignored = listing.unlisted([path for path in listing.files if not is_image_name(path)] + named)
     return Manifest(
         root=listing.root,
-        format=FormatName.CELEBA,
+        format=DatasetFormat.CELEBA,
         entries=tuple(entries),
         classes=classes,
         group_names=tuple(

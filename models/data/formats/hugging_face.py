@@ -39,8 +39,8 @@ from models.data.formats.lists.rows import (
 )
 from models.data.formats.manifest import (
     MAX_LIST,
+    DatasetFormat,
     FormatError,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -73,7 +73,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
         )
     names = names_beside(listing.root)
     conventions = Conventions(
-        FormatName.HUGGING_FACE,
+        DatasetFormat.HUGGING_FACE,
         split_folders=True,
         path=_PATH,
         label=class_column(names),
@@ -139,7 +139,7 @@ def unpack_shards(sharded: ShardedFolder, target: Path, options: FormatOptions, 
         for shard in shards
     ]
     conventions = Conventions(
-        FormatName.HUGGING_FACE,
+        DatasetFormat.HUGGING_FACE,
         split_folders=True,
         path=shards[0].image,
         label=class_column(names),

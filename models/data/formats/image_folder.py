@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from models.data.formats.manifest import (
+    DatasetFormat,
     Entry,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -46,7 +46,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     splits = {canonical_split(top) for top in listing.top_folders} if has_splits else set()
     return Manifest(
         root=listing.root,
-        format=FormatName.IMAGE_FOLDER,
+        format=DatasetFormat.IMAGE_FOLDER,
         entries=tuple(entries),
         classes=classes,
         splits=tuple(split for split in SPLITS if split in splits),

@@ -7,31 +7,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, TextIO
 
+from masktune.contract.hyperparameters import DatasetFormat as DatasetFormat
 from models.data.archives.guards import FORBIDDEN, is_junk, quoted
 from models.data.grey import GreyWindow
 from models.data.images.image_types import TYPES
 from models.data.report import ColumnReading, FileCode, ImportRefused, ProblemCode, Rejection
 from models.data.splits import canonical_split
-
-
-class FormatName(StrEnum):
-    """The layouts of uploaded data."""
-
-    IMAGE_FOLDER = "image_folder"  # [split/]class/image
-    CSV = "csv"  # one list with path, label[, split][, group]…, as text or in a workbook
-    WATERBIRDS = "waterbirds"  # metadata.csv with img_filename, y, split, place
-    CELEBA = "celeba"  # list_attr_celeba, list_eval_partition, img_align_celeba
-    COCO = "coco"  # JSON with images, annotations and categories
-    CVAT = "cvat"  # XML of "CVAT for images 1.1", with tags
-    LABEL_STUDIO = "label_studio"  # a JSON or JSON-MIN export, with choices
-    HUGGING_FACE = "hugging_face"  # metadata.csv, .jsonl or .parquet with file_name; parquet with the images
-    BACKGROUNDS_CHALLENGE = "backgrounds_challenge"  # original, mixed_same, mixed_rand, only_fg … trees
-    UNLABELLED = "unlabelled"  # images in any folders, whose names mean nothing
 
 
 class FormatError(ImportRefused):
@@ -83,9 +68,9 @@ class Manifest:
     """All images to import.
     `splits` names the splits that were given, those without an image included.
 
-    `format` is a `FormatName` or `builtin:NAME`. `empty_classes` are folders that stand where classes do and
-    hold no image. `columns` says of each column of a list what it was read as. `hold_out` are the conditions
-    that made the test split; `grey_window` is the one that a list brings along.
+    `format` is a `DatasetFormat` or `builtin:NAME`. `empty_classes` are folders that stand where classes do
+    and hold no image. `columns` says of each column of a list what it was read as. `hold_out` are the
+    conditions that made the test split; `grey_window` is the one that a list brings along.
     """
 
     root: Path
@@ -105,7 +90,7 @@ class Manifest:
     @property
     def labelled(self) -> bool:
         """Whether its images have classes, and splits that are named or to be made."""
-        return self.format != FormatName.UNLABELLED
+        return self.format != DatasetFormat.UNLABELLED
 
 
 def natural_order(names: Iterable[str]) -> tuple[str, ...]:

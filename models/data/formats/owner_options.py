@@ -16,9 +16,9 @@ from typing import NamedTuple
 from models.data.columns import as_numbers
 from models.data.formats.lists.headings import METADATA
 from models.data.formats.manifest import (
+    DatasetFormat,
     Entry,
     FormatError,
-    FormatName,
     FormatOptions,
     Manifest,
     natural_order,
@@ -37,7 +37,8 @@ _REGEXES = {"*": "[^/]*?", SUBJECT: "(?P<subject>[^/]+?)"}
 
 def with_options(manifest: Manifest, options: FormatOptions) -> Manifest:
     """The manifest with what the owner decided and no format has to know of."""
-    if options.group is not None and manifest.format != FormatName.CELEBA:  # whose groups are an attribute's
+    # The groups of CelebA are an attribute's.
+    if options.group is not None and manifest.format != DatasetFormat.CELEBA:
         manifest = grouped_by_metadata(manifest, options.group)
     if options.new_splits:
         manifest = _without_splits(manifest)

@@ -15,7 +15,7 @@ from models.data.formats.lists.list_reader import Conventions, ListOfImages
 from models.data.formats.lists.manifests import read_lists
 from models.data.formats.lists.rows import separated_text
 from models.data.formats.lists.side_files import CLASSES_FILE, WINDOW_FILE
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Listing, Manifest
+from models.data.formats.manifest import DatasetFormat, FormatError, FormatOptions, Listing, Manifest
 from models.data.report import ColumnUse, ProblemCode
 
 _TEXT = frozenset((".csv", ".tsv", ".txt"))
@@ -32,7 +32,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
 
     Without a column of classes, the classes are the folders of the images.
     """
-    return read_lists(listing, [_the_list(listing, options)], options, Conventions(FormatName.CSV))
+    return read_lists(listing, [_the_list(listing, options)], options, Conventions(DatasetFormat.CSV))
 
 
 def near_misses(listing: Listing) -> dict[str, str]:

@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 from models.data.formats.lists.side_files import WINDOW_FILE, listed_window
 from models.data.formats.manifest import (
     LIST_SUFFIXES,
+    DatasetFormat,
     Entry,
     FormatError,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -36,7 +36,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     window = listed_window(listing, ignored)
     return Manifest(
         root=listing.root,
-        format=FormatName.UNLABELLED,
+        format=DatasetFormat.UNLABELLED,
         entries=tuple(entries),
         classes=(),
         rejected=tuple(rejected),

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from models.data.formats.lists.list_reader import resolve
 from models.data.formats.lists.rows import separated_text
 from models.data.formats.manifest import (
+    DatasetFormat,
     Entry,
     FormatError,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -75,7 +75,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     splits = {row.split for row in rows}
     return Manifest(
         root=listing.root,
-        format=FormatName.WATERBIRDS,
+        format=DatasetFormat.WATERBIRDS,
         entries=tuple(entries),
         classes=classes,
         group_names=tuple(f"{name} · place {place}" for name in classes for place in places),

@@ -19,9 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from masktune.contract.hyperparameters import DatasetFormat as FormatName
 from models.data.archives import ArchiveLimits, Budget, unpack, unpack_around
 from models.data.columns import write_columns
-from models.data.formats import FormatName, FormatOptions, Manifest, find_shards, read, read_shards
+from models.data.formats import FormatOptions, Manifest, find_shards, read, read_shards
 from models.data.formats.entries import Entries
 from models.data.formats.lists.side_files import WINDOW_FILE
 from models.data.formats.manifest import is_image_name

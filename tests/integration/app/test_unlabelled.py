@@ -17,9 +17,9 @@ from core.queries import datasets
 from core.storage.maintenance import run_maintenance
 from core.sweep import sweep
 from core.tables import DatasetRow, JobRow, TrashRow
+from masktune.contract.hyperparameters import DatasetFormat
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
-from models.data.formats import FormatName
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import ImportReport
 from tests.integration.app.conftest import Front, StartFront, picture, weights
@@ -36,7 +36,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ImportRepo
     (folder / "source" / "day").mkdir(parents=True)
     for number in range(3):
         (folder / "source" / "day" / f"{number}.png").write_bytes(picture(number))
-    options = ImportOptions(format=FormatName.UNLABELLED, threads=1)
+    options = ImportOptions(format=DatasetFormat.UNLABELLED, threads=1)
     return folder / "store", import_dataset(folder / "source", folder / "store", options)
 
 

@@ -20,7 +20,7 @@ from models.data.formats.annotations.manifests import (
     manifest,
     read_json,
 )
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Listing, Manifest
+from models.data.formats.manifest import DatasetFormat, FormatError, FormatOptions, Listing, Manifest
 from models.data.formats.matching import split_in
 from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection
 
@@ -54,7 +54,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
             # numbers first, in their order
             order.setdefault(name, (isinstance(category, str), category))
     annotations.classes = sorted(order, key=order.__getitem__)
-    return manifest(listing, options, FormatName.COCO, annotations)
+    return manifest(listing, options, DatasetFormat.COCO, annotations)
 
 
 def _add_images(annotations: Annotations, file: Path, path: str) -> dict[int | float | str, str]:

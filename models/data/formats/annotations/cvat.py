@@ -17,8 +17,8 @@ from models.data.formats.annotations.manifests import (
     manifest,
 )
 from models.data.formats.manifest import (
+    DatasetFormat,
     FormatError,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -54,7 +54,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
                 ProblemCode.BAD_LIST, f'{path} has no <image>: export it as "CVAT for images 1.1"'
             )
         annotations.images += images
-    return manifest(listing, options, FormatName.CVAT, annotations)
+    return manifest(listing, options, DatasetFormat.CVAT, annotations)
 
 
 def _image(annotations: Annotations, path: str, image: Element) -> AnnotatedImage:

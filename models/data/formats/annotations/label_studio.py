@@ -20,8 +20,8 @@ from models.data.formats.annotations.manifests import (
     read_json,
 )
 from models.data.formats.manifest import (
+    DatasetFormat,
     FormatError,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -73,7 +73,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
                 fields=annotations.fields_of({**task.fields, **others}),
             )
         )
-    return manifest(listing, options, FormatName.LABEL_STUDIO, annotations)
+    return manifest(listing, options, DatasetFormat.LABEL_STUDIO, annotations)
 
 
 def _tasks(annotations: Annotations, document: Any, path: str) -> Iterator[_Task]:

@@ -22,9 +22,9 @@ from models.data.formats.lists.headings import (
 )
 from models.data.formats.lists.rows import cell_text, require_few_columns
 from models.data.formats.manifest import (
+    DatasetFormat,
     Entry,
     FormatError,
-    FormatName,
     FormatOptions,
     Listing,
     Manifest,
@@ -122,7 +122,7 @@ def as_text(content: object) -> str | None:
 
 
 def manifest(
-    listing: Listing, options: FormatOptions, format: FormatName, annotations: Annotations
+    listing: Listing, options: FormatOptions, format: DatasetFormat, annotations: Annotations
 ) -> Manifest:
     """An entry for every image that has one class and a file. Raises `FormatError` if none has a file."""
     rejected = [*listing.rejected, *annotations.rejected]

@@ -13,7 +13,7 @@ from models.data.archives.guards import FORBIDDEN, plain
 from models.data.formats.lists.headings import MAX_TEXT, Headings, read_headings
 from models.data.formats.lists.rows import Line, Table
 from models.data.formats.lists.side_files import CLASSES_FILE, WINDOW_FILE
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Listing
+from models.data.formats.manifest import DatasetFormat, FormatError, FormatOptions, Listing
 from models.data.report import ColumnReading, ColumnUse, FileCode, ProblemCode, Rejection
 
 _FURTHER_USES: tuple[ColumnUse, ...] = ("label", "split", "group", "subject")
@@ -43,7 +43,7 @@ class Conventions:
     stands for.
     """
 
-    format: FormatName
+    format: DatasetFormat
     split_folders: bool = False
     path: str | None = None
     label: str | None = None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
+from models.data.formats import DatasetFormat, FormatError, FormatOptions, Manifest, read
 from models.data.formats.manifest import natural_order
 from models.data.report import FileCode, ProblemCode
 from tests.support.manifests import readings, rejections
@@ -28,7 +28,7 @@ def rows(manifest: Manifest) -> set[tuple[str, str, str | None, str | None]]:
 def test_class_folders(make_tree: MakeTree) -> None:
     manifest = read(make_tree({"cat/1.png": "", "cat/deep/2.JPG": "", "dog/1.png": "", "README.md": ""}))
     assert (manifest.format, manifest.classes, manifest.splits) == (
-        FormatName.IMAGE_FOLDER,
+        DatasetFormat.IMAGE_FOLDER,
         ("cat", "dog"),
         (),
     )
@@ -97,7 +97,7 @@ def test_csv(make_tree: MakeTree) -> None:
     manifest = read(
         make_tree({"labels.csv": "\ufeff" + CSV, "a/1.png": "", "a/2.png": "", "a/3.png": "", "a/4.png": ""})
     )
-    assert manifest.format is FormatName.CSV
+    assert manifest.format is DatasetFormat.CSV
     assert rows(manifest) == {
         ("a/1.png", "cat", "train", "in"),
         ("a/2.png", "dog", "val", "out"),
@@ -142,10 +142,10 @@ def test_lists_that_cannot_be_used(make_tree: MakeTree) -> None:
     (tree / "b.csv").unlink()
     (tree / "a.csv").write_bytes(b"path,label\n\xff\xfe,cat\n")
     with pytest.raises(FormatError, match="UTF-8"):
-        read(tree, FormatName.CSV)
+        read(tree, DatasetFormat.CSV)
     (tree / "a.csv").unlink()
     with pytest.raises(FormatError, match="columns path and label"):
-        read(tree, FormatName.CSV)
+        read(tree, DatasetFormat.CSV)
 
 
 WATERBIRDS = "img_id,img_filename,y,split,place,place_filename\n"
@@ -160,7 +160,7 @@ def test_waterbirds_of_many_species(make_tree: MakeTree) -> None:
         {"wb/metadata.csv": table} | {f"wb/{n}.jpg": "" for n in ("001.A/1", "001.A/2", "050.B/1", "051.C/1")}
     )
     manifest = read(tree)
-    assert manifest.format is FormatName.WATERBIRDS
+    assert manifest.format is DatasetFormat.WATERBIRDS
     assert rows(manifest) == {
         ("001.A/1.jpg", "landbird", "train", "landbird · place 0"),
         ("001.A/2.jpg", "landbird", "val", "landbird · place 1"),
@@ -199,7 +199,7 @@ def test_celeba(make_tree: MakeTree, kind: str) -> None:
     files = {f"img_align_celeba/{n}.jpg": "" for n in (1, 2, 3)}
     tree = make_tree({f"list_attr_celeba.{kind}": table, f"list_eval_partition.{kind}": partition} | files)
     manifest = read(tree)
-    assert manifest.format is FormatName.CELEBA
+    assert manifest.format is DatasetFormat.CELEBA
     assert readings(manifest.columns) == {"Blond_Hair": "label", "Male": "group", "Young": "ignored"}
     assert rows(manifest) == {
         ("img_align_celeba/1.jpg", "Blond_Hair", "train", "Blond_Hair · no Male"),
@@ -226,7 +226,7 @@ def test_backgrounds_challenge_as_released(make_tree: MakeTree) -> None:
     names = ["in9l/train/00_dog/1.JPEG", "in9l/val/00_dog/2.JPEG", "in9l/train/01_bird/1.JPEG"]
     variants = [f"{name}/val/00_dog/3.JPEG" for name in ("original", "mixed_rand", "only_fg")]
     manifest = read(make_tree(dict.fromkeys([*names, *variants, "notes.txt"], "")))
-    assert manifest.format is FormatName.BACKGROUNDS_CHALLENGE
+    assert manifest.format is DatasetFormat.BACKGROUNDS_CHALLENGE
     assert rows(manifest) == {
         ("in9l/train/00_dog/1.JPEG", "00_dog", "train", None),
         ("in9l/train/01_bird/1.JPEG", "01_bird", "train", None),
@@ -291,7 +291,7 @@ def test_any_list_gives_a_manifest_or_a_code(
     text = "\n".join([",".join(header), *(",".join(row) for row in cells)])
     tree = make_tree({"l.csv": text.encode("utf-8", "replace") + tail, "a.png": "", "b.png": ""})
     try:
-        manifest = read(tree, FormatName.CSV)
+        manifest = read(tree, DatasetFormat.CSV)
     except FormatError:
         return
     assert {entry.path for entry in manifest.entries} <= {"a.png", "b.png"}

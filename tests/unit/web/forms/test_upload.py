@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from masktune.contract.datasets import FormatOptions
-from masktune.contract.vocabulary import DatasetFormat
+from masktune.contract.hyperparameters import DatasetFormat
 from web.forms.upload import COMMON, FORMATS, RARE
 from web.shell import render
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.data.archives import ArchiveLimits
-from models.data.formats import FormatError, FormatName, FormatOptions, features, read
+from models.data.formats import DatasetFormat, FormatError, FormatOptions, features, read
 from models.data.formats.lists import rows
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, ImportReport, ProblemCode
@@ -37,7 +37,7 @@ def test_an_image_folder_with_a_list_in_each_split(make_tree: MakeTree) -> None:
         }
     )
     manifest = read(tree)
-    assert manifest.format is FormatName.HUGGING_FACE
+    assert manifest.format is DatasetFormat.HUGGING_FACE
     assert labels(manifest) == {"train/a.png": "cat", "train/sub/b.png": "dog", "test/c.png": "dog"}
     assert {entry.path: (entry.split, entry.metadata) for entry in manifest.entries} == {
         "train/a.png": ("train", ("", "", "Berlin")),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from models.data.archives import ArchiveLimits
 from models.data.download import download
-from models.data.formats import FormatName, FormatOptions
+from models.data.formats import DatasetFormat, FormatOptions
 from models.data.images.limits import ImageLimits
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, ProblemCode, Rejection
@@ -21,7 +21,7 @@ from models.data.store import Store
 from tests.integration.models.data.conftest import ImportFiles
 from tests.unit.models.data.conftest import MakeImage, MakeTree
 
-UNLABELLED = FormatName.UNLABELLED
+UNLABELLED = DatasetFormat.UNLABELLED
 
 
 def test_every_image_in_any_folder_is_a_sample_without_label_and_split(

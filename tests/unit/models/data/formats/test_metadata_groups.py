@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.data.formats import FormatOptions, read
-from models.data.formats.manifest import Entry, FormatError, FormatName, Manifest
+from models.data.formats import DatasetFormat, FormatOptions, read
+from models.data.formats.manifest import Entry, FormatError, Manifest
 from models.data.formats.owner_options import grouped_by_metadata
 from models.data.report import ColumnReading
 from tests.unit.models.data.conftest import MakeImage, MakeTree
@@ -17,7 +17,7 @@ def manifest(*cells: str, numbers: str = "7") -> Manifest:
     """Samples of two classes by turns, with a scanner each."""
     return Manifest(
         root=Path(),
-        format=FormatName.CSV,
+        format=DatasetFormat.CSV,
         entries=tuple(
             Entry(f"{number}.png", number % 2, group=0, metadata=(numbers, cell))
             for number, cell in enumerate(cells)

@@ -10,7 +10,7 @@ from typing import Any
 import openpyxl
 import pytest
 
-from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
+from models.data.formats import DatasetFormat, FormatError, FormatOptions, Manifest, read
 from models.data.formats.lists import list_reader, workbook
 from models.data.report import FileCode, ProblemCode
 from tests.support.manifests import labels, readings
@@ -24,7 +24,7 @@ def read_list(make_tree: MakeTree) -> ReadList:
     """A function that reads a list beside the images a.png to f.png."""
 
     def read_one(
-        content: bytes | str, name: str = "labels.csv", format: FormatName | None = None, **options: Any
+        content: bytes | str, name: str = "labels.csv", format: DatasetFormat | None = None, **options: Any
     ) -> Manifest:
         images = {f"{letter}.png": "" for letter in "abcdef"}
         return read(make_tree({name: content} | images), format, FormatOptions(**options))
@@ -69,7 +69,7 @@ TWO = {"a.png": "cat", "b.png": "dog"}
 )
 def test_lists_as_spreadsheets_export_them(read_list: ReadList, content: bytes | str) -> None:
     manifest = read_list(content)
-    assert manifest.format is FormatName.CSV
+    assert manifest.format is DatasetFormat.CSV
     assert labels(manifest) == TWO
     assert manifest.rejected == ()
     assert set(readings(manifest.columns).values()) == {"path", "label"}
@@ -150,7 +150,7 @@ def test_the_owner_names_the_label_column(read_list: ReadList) -> None:
     assert labels(read_list(content, label="breed")) == TWO
     assert labels(read_list(content)) == {"a.png": "1", "b.png": "2"}
     with pytest.raises(FormatError, match=r"options\.label is 'race'.*'breed'"):
-        read(read_list(content).root, FormatName.CSV, FormatOptions(label="race"))
+        read(read_list(content).root, DatasetFormat.CSV, FormatOptions(label="race"))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_the_owner_names_the_file_column(read_list: ReadList, header: str, optio
             f"{header}\na.png,cat\nb.png,dog\n",
             path="none",
             label=header.split(",")[1],
-            format=FormatName.CSV,
+            format=DatasetFormat.CSV,
         )
 
 
@@ -190,7 +190,7 @@ def test_a_list_without_a_label_column_names_its_columns(make_tree: MakeTree) ->
         read(tree)
     assert labels(read(tree, options=FormatOptions(label="kind"))) == {"img/a.png": "cat", "img/b.png": "dog"}
     with pytest.raises(FormatError, match=r"'img', 'kind'"):
-        read(tree, FormatName.CSV)
+        read(tree, DatasetFormat.CSV)
 
 
 def test_a_list_without_a_header_is_told_what_it_lacks(make_tree: MakeTree) -> None:
@@ -207,11 +207,11 @@ def test_class_folders_count_where_a_list_beside_them_has_no_classes(make_tree: 
     table = "file,patient\ncat/a.png,p1\ndog/b.png,p2\n"
     tree = make_tree({"patients.csv": table, "cat/a.png": "", "dog/b.png": "", "dog/c.png": ""})
     folders = read(tree)
-    assert (folders.format, len(folders.entries)) == (FormatName.IMAGE_FOLDER, 3)
+    assert (folders.format, len(folders.entries)) == (DatasetFormat.IMAGE_FOLDER, 3)
     (ignored,) = folders.ignored
     assert "'file', 'patient'" in ignored.detail
     assert "format csv" in ignored.detail
-    listed = read(tree, FormatName.CSV)
+    listed = read(tree, DatasetFormat.CSV)
     assert labels(listed) == {"cat/a.png": "cat", "dog/b.png": "dog"}
     assert [entry.subject for entry in listed.entries] == ["p1", "p2"]
 

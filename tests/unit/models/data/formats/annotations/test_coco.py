@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pycocotools.coco import COCO
 
-from models.data.formats import FormatError, FormatName, FormatOptions, read
+from models.data.formats import DatasetFormat, FormatError, FormatOptions, read
 from models.data.report import FileCode
 from tests.support.manifests import labels, readings, rejections, splits
 from tests.unit.models.data.conftest import MakeTree
@@ -47,7 +47,7 @@ def test_the_class_of_an_image_is_that_of_all_its_annotations(make_tree: MakeTre
         | {f"images/{name}.jpg": "" for name in ("one", "two", "mixed", "bare", "other")}
     )
     manifest = read(tree)
-    assert manifest.format is FormatName.COCO
+    assert manifest.format is DatasetFormat.COCO
     assert labels(manifest) == {"images/one.jpg": "a", "images/two.jpg": "b"}
     assert rejections(manifest) == {
         "images/mixed.jpg": FileCode.SEVERAL_LABELS,
@@ -192,11 +192,11 @@ def test_a_table_of_labels_counts_instead(make_tree: MakeTree) -> None:
     tree = make_tree(
         {"coco.json": json.dumps(document(x=("a", "b"))), "labels.csv": "path,label\nx.jpg,a\n", "x.jpg": ""}
     )
-    assert read(tree).format is FormatName.CSV
+    assert read(tree).format is DatasetFormat.CSV
 
 
 def test_other_json_is_no_list(make_tree: MakeTree) -> None:
     tree = make_tree({"package.json": '{"images": "no"}', "empty.json": "", "cat/1.png": "", "dog/1.png": ""})
-    assert read(tree).format is FormatName.IMAGE_FOLDER
+    assert read(tree).format is DatasetFormat.IMAGE_FOLDER
     with pytest.raises(FormatError, match="no JSON file with images"):
-        read(tree, FormatName.COCO)
+        read(tree, DatasetFormat.COCO)

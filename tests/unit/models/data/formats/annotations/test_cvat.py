@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.data.formats import FormatError, FormatName, read
+from models.data.formats import DatasetFormat, FormatError, read
 from models.data.report import FileCode
 from tests.support.manifests import labels, rejections, splits
 from tests.unit.models.data.conftest import MakeTree
@@ -37,7 +37,7 @@ def test_the_tag_of_an_image_is_its_class(make_tree: MakeTree) -> None:
     )
     files = ("a.jpg", "clip/b.jpg", "both.jpg", "boxes.jpg")
     manifest = read(make_tree({"annotations.xml": xml} | {f"images/{name}": "" for name in files}))
-    assert manifest.format is FormatName.CVAT
+    assert manifest.format is DatasetFormat.CVAT
     assert labels(manifest) == {"images/a.jpg": "cat", "images/clip/b.jpg": "dog"}
     assert rejections(manifest) == {
         "images/both.jpg": FileCode.SEVERAL_LABELS,
@@ -80,6 +80,6 @@ def test_attributes_are_metadata(make_tree: MakeTree) -> None:
 
 def test_other_xml_is_no_list(make_tree: MakeTree) -> None:
     tree = make_tree({"pom.xml": "<project/>", "cat/1.png": "", "dog/1.png": ""})
-    assert read(tree).format is FormatName.IMAGE_FOLDER
+    assert read(tree).format is DatasetFormat.IMAGE_FOLDER
     with pytest.raises(FormatError, match="no XML file"):
-        read(tree, FormatName.CVAT)
+        read(tree, DatasetFormat.CVAT)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.data.formats import FormatError, FormatName, FormatOptions, read
+from models.data.formats import DatasetFormat, FormatError, FormatOptions, read
 from models.data.report import FileCode, ProblemCode
 from tests.support.manifests import labels, readings, rejections
 from tests.unit.models.data.conftest import MakeTree
@@ -42,7 +42,7 @@ def test_the_choice_of_the_first_completed_annotation_is_the_class(make_tree: Ma
     )
     files = ("0a1b2c3d-x.jpg", "y.jpg", "z.jpg", "both.jpg")
     manifest = read(make_tree({"project-3.json": text} | {f"images/{name}": "" for name in files}))
-    assert manifest.format is FormatName.LABEL_STUDIO
+    assert manifest.format is DatasetFormat.LABEL_STUDIO
     assert labels(manifest) == {"images/0a1b2c3d-x.jpg": "cat", "images/y.jpg": "dog"}
     assert rejections(manifest) == {
         "images/z.jpg": FileCode.MISSING_LABEL,
@@ -100,7 +100,7 @@ def test_json_min(make_tree: MakeTree) -> None:
         {"image": "/data/upload/1/y.jpg", "site": "Bonn", "id": 2, "choice": {"choices": ["a", "b"]}} | own,
     ]
     manifest = read(make_tree({"export.json": json.dumps(tasks), "x.jpg": "", "y.jpg": ""}))
-    assert manifest.format is FormatName.LABEL_STUDIO
+    assert manifest.format is DatasetFormat.LABEL_STUDIO
     assert labels(manifest) == {"x.jpg": "cat"}
     assert rejections(manifest) == {"y.jpg": FileCode.SEVERAL_LABELS}
     assert manifest.metadata_names == ("site",)
@@ -139,6 +139,6 @@ def test_a_task_without_an_image_is_rejected(make_tree: MakeTree) -> None:
 
 def test_other_json_is_no_export(make_tree: MakeTree) -> None:
     tree = make_tree({"list.json": '["data"]', "cat/1.png": "", "dog/1.png": ""})
-    assert read(tree).format is FormatName.IMAGE_FOLDER
+    assert read(tree).format is DatasetFormat.IMAGE_FOLDER
     with pytest.raises(FormatError, match="no JSON or JSON-MIN export"):
-        read(tree, FormatName.LABEL_STUDIO)
+        read(tree, DatasetFormat.LABEL_STUDIO)
