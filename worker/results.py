@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, cast
 
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
+from masktune.contract.base import Json as Json
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Arm, Stage
 from models.masking.summaries import MaskSetSummary, SigmasChoice
-
-Json = dict[str, JsonValue]
 
 # --- models, and what is stored with them -----------------------------------------------------------
 

@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.auth.keyring import Caller
 from core.errors import TooManyRequests
@@ -128,9 +128,11 @@ def open_rates(settings: Settings) -> Rates:
         socket_connect_timeout=REDIS_SECONDS,
         socket_timeout=REDIS_SECONDS,
     )
-    options: dict[str, Any] = {"connection_pool": pool}  # documented, but missing from the types
     storage = RedisStorage(
-        f"async+{settings.broker_url}", implementation="redispy", key_prefix="masktune-rate", **options
+        f"async+{settings.broker_url}",
+        implementation="redispy",
+        key_prefix="masktune-rate",
+        connection_pool=pool,  # type: ignore[arg-type]  # as documented
     )
     return Rates(settings.rates, SlidingWindowCounterRateLimiter(storage), close=pool.disconnect)
 

@@ -80,6 +80,7 @@ def _groups(splits: Mapping[str, Any], names: Sequence[str]) -> list[Group]:
 def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | None) -> ImportReport:
     summary = row.summary
     file = report_file(row, artifacts) if artifacts is not None else None
+    first = ([], []) if file is None else _first_files(file, file.stat().st_mtime_ns)
     rejected: Mapping[str, int] = summary.get("rejected", {})
     return ImportReport(
         count=summary.get("count", 0),
@@ -95,19 +96,20 @@ def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | N
         split_record=summary.get("split_record", {}),
         shortcuts=summary.get("shortcuts"),
         error=summary.get("error"),
-        **({} if file is None else _first_files(file, file.stat().st_mtime_ns)),
+        rejected=first[0],
+        duplicates=first[1],
     )
 
 
 @lru_cache(maxsize=256)
-def _first_files(file: Path, changed: int) -> dict[str, Any]:
+def _first_files(file: Path, changed: int) -> tuple[list[Rejected], list[Duplicates]]:
     """Return the first rejected files and duplicates.
     Cached, since reports on millions of files take seconds to read; `changed` (mtime) invalidates the cache.
     """
     report = json.loads(file.read_text(encoding="utf-8"))
     rejected = [Rejected(**entry) for entry in report["rejected"][:REJECTED_SHOWN]]
     alike = sorted(report["duplicates"], key=lambda entry: NoteCode.CONFLICTING_LABELS not in entry["codes"])
-    return {"rejected": rejected, "duplicates": [_first_copies(entry) for entry in alike[:DUPLICATES_SHOWN]]}
+    return rejected, [_first_copies(entry) for entry in alike[:DUPLICATES_SHOWN]]
 
 
 def _first_copies(entry: Mapping[str, Any]) -> Duplicates:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Path
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from core.errors import InvalidInput, NotFound
 from core.queries import datasets
 from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow
+from masktune.contract.base import Json
 from masktune.contract.datasets import (
     BuiltinOptions,
     FormatOptions,
@@ -110,7 +111,7 @@ def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
     return parse_form(UploadRequest, fields, {"options": json.loads, "metadata": json.loads, "seed": int})
 
 
-def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]) -> dict[str, Any]:
+def _options(kind: type[FormatOptions | BuiltinOptions], options: Json) -> Json:
     """Validate the options here rather than in the import, and fill in the defaults."""
     parsed = parse(kind, options, prefix="/options")
     if isinstance(parsed, FormatOptions) and parsed.subject is not None:
@@ -150,13 +151,18 @@ def add(
     dataset_id: str,
     request: UploadRequest,
     *,
-    source: dict[str, Any],
-    options: dict[str, Any],
+    source: dict[str, str],
+    options: Json,
     occupies: int | None = None,
 ) -> DatasetRow:
     """Add the row and its import job."""
-    params = {"format": request.format, "options": options, "seed": request.seed}
-    job = creation.add(session, JobKind.IMPORT, dataset_id, params=params, inputs={})
+    job = creation.add(
+        session,
+        JobKind.IMPORT,
+        dataset_id,
+        params={"format": request.format, "options": options, "seed": request.seed},
+        inputs={},
+    )
     return datasets.add(
         session,
         DatasetRow(

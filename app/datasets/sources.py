@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from core.errors import InvalidInput
 
@@ -12,7 +11,7 @@ BUILTIN = "builtin:"
 DATASET = "dataset:"
 
 
-def resolve(source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
+def resolve(source: str, allowed: tuple[str, ...]) -> dict[str, str]:
     """Return the `DatasetRow.source`: `{"builtin": name}`, `{"dataset": id}` or `{"address": url}`.
 
     Raises `InvalidInput` for unknown sources, path traversal, and addresses outside the allowed prefixes.

@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BeforeValidator, TypeAdapter, ValidationErro
 from app.http.validation import invalid_input
 from core.errors import InvalidInput
 from core.queries.rows import Filters, Row
-from masktune.contract.base import BARRED, MOST_METADATA, ONE_LINE, CallerRef, Metadata, Page, Word
+from masktune.contract.base import BARRED, MOST_METADATA, ONE_LINE, CallerRef, Json, Metadata, Page, Word
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Most entries in the page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the last page; opaque.")]
@@ -92,18 +92,25 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _METADATA: TypeAdapter[dict[str, str]] = TypeAdapter(Metadata)
 
 
-def _metadata_filter(description: str, *, barred: str, **limits: Any) -> dict[str, Any]:
+def _metadata_filter(description: str, *, barred: str, **limits: Any) -> Json:
     """For a route's `openapi_extra`. An exploded object declares parameters by a pattern of their names."""
-    parameter = {
-        "name": "metadata",
-        "in": "query",
-        "description": description,
-        "style": "form",
-        "explode": True,
-        "schema": {"type": "object", "propertyNames": {"pattern": rf"^metadata\.[^{barred}]+$"}, **limits},
-        "example": {"metadata.site": "Bern"},
+    return {
+        "parameters": [
+            {
+                "name": "metadata",
+                "in": "query",
+                "description": description,
+                "style": "form",
+                "explode": True,
+                "schema": {
+                    "type": "object",
+                    "propertyNames": {"pattern": rf"^metadata\.[^{barred}]+$"},
+                    **limits,
+                },
+                "example": {"metadata.site": "Bern"},
+            }
+        ]
     }
-    return {"parameters": [parameter]}
 
 
 METADATA_FILTER = _metadata_filter(

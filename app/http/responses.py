@@ -11,12 +11,13 @@ from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi import Header
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from core.errors import PreconditionFailed
+from masktune.contract.base import Json
 
 JSON = "application/json"
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that it must still have.")]
@@ -91,7 +92,7 @@ KEY_SCHEMES = {
     },
 }
 """The two ways to send a key."""
-NEEDS_KEY: dict[str, Any] = {"security": [{name: []} for name in KEY_SCHEMES]}
+NEEDS_KEY: Json = {"security": [{name: []} for name in KEY_SCHEMES]}
 """The `openapi_extra` of a route that needs a key, sent in either way (`app.auth.deps.CallerFirst`)."""
 
 
@@ -101,15 +102,15 @@ def sends(*media_types: str, description: str = "The content.") -> Responses:
     return {200: {"description": description, "content": content}}
 
 
-def body_of(description: str, **content: Any) -> dict[str, Any]:
+def body_of(description: str, **content: Any) -> Json:
     """Return the `openapi_extra` of a route that reads its body itself: the `content` by media type."""
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
-def query_of(model: type[BaseModel]) -> dict[str, Any]:
+def query_of(model: type[BaseModel]) -> Json:
     """Return the `openapi_extra` of a route that reads its query by `app.http.validation.parse_query`."""
     schema = model.model_json_schema()
-    parameters = [
+    parameters: list[JsonValue] = [
         {
             "name": name,
             "in": "query",
@@ -122,7 +123,7 @@ def query_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"parameters": parameters}
 
 
-def shape_of(model: type[BaseModel]) -> dict[str, Any]:
+def shape_of(model: type[BaseModel]) -> Json:
     """Return a media type's content, of this shape; `app.operations.openapi_routes` puts them into
     the document."""
     return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}

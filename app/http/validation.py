@@ -61,7 +61,7 @@ def parse_form(
     kind: type[Model], fields: Mapping[str, str], readers: Mapping[str, Callable[[str], Any]]
 ) -> Model:
     """Validate the fields of a form, each read by its reader first, if it has one. Raises `InvalidInput`."""
-    values: dict[str, Any] = dict(fields)
+    values: dict[str, object] = dict(fields)
     for name in readers.keys() & fields.keys():
         try:
             values[name] = readers[name](fields[name])

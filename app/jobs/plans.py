@@ -23,6 +23,7 @@ from app.jobs.image_answers import apply_newest
 from core.errors import DatasetNotReady, InvalidInput, NotFound, WrongDataset
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
+from masktune.contract.base import Json
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, RetrainConfig
 from masktune.contract.hyperparameters.parameters import declared
 from masktune.contract.ids import new_id
@@ -90,7 +91,7 @@ def base_fields(session: Session, model: ModelRow, dataset: DatasetRow) -> Mappi
     return {name: setting for name, setting in job.params.items() if name in declared(Hyperparameters)}
 
 
-def fields_of_weights(model: ModelRow) -> dict[str, Any]:
+def fields_of_weights(model: ModelRow) -> dict[str, str | int]:
     """Return the fields that go with the model's weights, where they are the start."""
     return {"backbone": model.backbone, "image_size": model.image_size, "pretrained": model.id}
 
@@ -268,10 +269,10 @@ class PlannedJob:
     trained_on: Sequence[str] = ()
     """Ids of the data sets that trained them."""
 
-    def inputs_as_json(self) -> dict[str, Any]:
+    def inputs_as_json(self) -> Json:
         """Assign the ids of the models now, so that a stage that runs twice writes the same artifacts."""
         ids = {"mask_set": self.mask_set, "model": self.model}
-        inputs: dict[str, Any] = {name: id for name, id in ids.items() if id is not None}
+        inputs: Json = {name: id for name, id in ids.items() if id is not None}
         if self.answers is not None:
             inputs["review"] = self.answers.model_dump(mode="json")
         if self.arms:

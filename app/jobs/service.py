@@ -29,6 +29,7 @@ from core.session import after_commit
 from core.slots import kinds_queued_with
 from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow, JobRow
+from masktune.contract.base import Json
 from masktune.contract.ids import new_id
 from masktune.contract.job_params import params_to_json
 from masktune.contract.job_requests import JobRequest
@@ -76,8 +77,8 @@ class JobCreation:
         kind: JobKind,
         dataset_id: str,
         *,
-        params: dict[str, Any],
-        inputs: dict[str, Any],
+        params: Json,
+        inputs: Json,
         **user_fields: Any,
     ) -> JobRow:
         """Queue a job; `inputs` are those besides the data set, `user_fields` are columns that any job may

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.http.problems import problems
 from app.http.responses import KEY_SCHEMES
-from masktune.contract.base import whole
+from masktune.contract.base import Json, whole
 from masktune.contract.datasets import DatasetUpload, SourceRequest
 from masktune.contract.models import ModelUpload
 from masktune.contract.predictions import ImageUpload
@@ -70,7 +70,7 @@ def service_version() -> str:
 def install(app: FastAPI, root_path: str) -> None:
     """Make the application complete its document when it is first requested."""
 
-    def document() -> dict[str, Any]:
+    def document() -> Json:
         if app.openapi_schema is None:
             app.openapi_schema = _complete(app, root_path)
         return app.openapi_schema
@@ -78,7 +78,7 @@ def install(app: FastAPI, root_path: str) -> None:
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI documents it
 
 
-def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
+def _complete(app: FastAPI, root_path: str) -> Json:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -102,11 +102,11 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
         for method, operation in path.items():
             _complete_operation(method, operation)
     # FastAPI makes every bound a float: 2^63 would become 9.223372036854776e+18, which is more.
-    exact: dict[str, Any] = json.loads(json.dumps(document), parse_float=lambda text: whole(float(text)))
+    exact: Json = json.loads(json.dumps(document), parse_float=lambda text: whole(float(text)))
     return exact
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _without_null(schema: Json) -> Json:
     """The schema of an optional parameter or field of a form: it can be left out, but there is no null."""
     match schema:
         case {"anyOf": [dict(one), {"type": "null"}], **rest}:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import CancelledError
-from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -28,7 +27,7 @@ HISTORY = 100
 
 
 def listing(session: Session) -> Aliases:
-    return Aliases(data=[Alias(**_fields(row, model)) for row, model in registry.aliases(session)])
+    return Aliases(data=[_describe(row, model) for row, model in registry.aliases(session)])
 
 
 def show(session: Session, name: str) -> AliasWithHistory:
@@ -134,7 +133,7 @@ def model_before(session: Session, name: str, version: int | None, *, lock: bool
 def _with_history(session: Session, row: AliasRow) -> AliasWithHistory:
     moves = registry.alias_moves(session, row.name, limit=HISTORY)
     return AliasWithHistory(
-        **_fields(row, session.get_one(ModelRow, row.model_id)),
+        **dict(_describe(row, session.get_one(ModelRow, row.model_id))),
         history=[
             AliasMove(version=m.version, model=m.model_id, created_by=public_id(m.created_by), at=m.at)
             for m in moves
@@ -142,11 +141,11 @@ def _with_history(session: Session, row: AliasRow) -> AliasWithHistory:
     )
 
 
-def _fields(row: AliasRow, model: ModelRow) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "model": row.model_id,
-        "version": row.version,
-        "updated_at": row.updated_at,
-        "drift": drift_state(model),
-    }
+def _describe(row: AliasRow, model: ModelRow) -> Alias:
+    return Alias(
+        name=row.name,
+        model=row.model_id,
+        version=row.version,
+        updated_at=row.updated_at,
+        drift=drift_state(model),
+    )

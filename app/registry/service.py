@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Path
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,7 +28,6 @@ from masktune.contract.models import (
     Model,
     ModelMetrics,
     PatternJudgeRef,
-    SplitMetrics,
     in_order_of_evidence,
 )
 from masktune.contract.vocabulary import RESUMABLE
@@ -54,7 +53,7 @@ def describe(row: ModelRow) -> Model:
         evaluations=in_order_of_evidence(
             map(Evaluation.model_validate, row.evaluations.values()),
         ),
-        metrics=ModelMetrics(val=_split(row.metrics.get("val")), test=_split(row.metrics.get("test"))),
+        metrics=ModelMetrics.model_validate({split: row.metrics.get(split) for split in ("val", "test")}),
         created_at=row.created_at,
         **user_fields(row),
     )
@@ -148,10 +147,6 @@ def pair_of(session: Session, model: ModelRow) -> Pair:
 
 def part_of(row: ModelRow) -> Part:
     return Part(row.id, row.artifact, row.backbone_artifact)
-
-
-def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:
-    return None if figures is None else SplitMetrics.model_validate(figures)
 
 
 ModelName = Annotated[str, Path(description="Id or alias of a model.", max_length=100)]

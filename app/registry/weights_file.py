@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from app.http.responses import Span
+from masktune.contract.base import Json
 
 _DTYPES = ("U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL")
 """In the order in which the library writes tensors; those of one type are in the order of their names. No
@@ -19,7 +19,7 @@ network has others (`load_strictly`)."""
 
 def as_one_file(own: Path, backbone: Path) -> list[bytes | Span]:
     """The pieces of a file with the tensors of both, and the metadata of the first."""
-    entries: dict[str, Any] = {}
+    entries: Json = {}
     tensors = []  # (rank of the type, name, entry, file, where the file's tensors begin)
     for file in (backbone, own):
         with file.open("rb") as opened:

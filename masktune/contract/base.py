@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    JsonValue,
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
@@ -36,6 +37,7 @@ from masktune.contract.vocabulary import (
 )
 
 Item = TypeVar("Item")
+Json = dict[str, JsonValue]
 
 
 def whole(number: Any) -> Any:
