@@ -161,21 +161,6 @@ class CalibrateResult(StageResult):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobVerdict:
-    """What the job's report decides, as in `masktune.contract.jobs.JobVerdict`."""
-
-    verdict: str
-    reason: str | None
-    a: Arm
-    b: Arm
-    beaten_by: Arm | None
-    inferred: bool = False
-    against_erm: str = "absent"
-    against_control: str = "absent"
-    hurt_by_columns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A model's figures on test images, as in `masktune.contract.models.Evaluation`;
     `created_at` in seconds since 1970."""
@@ -195,14 +180,14 @@ class Evaluation:
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult(StageResult):
     """Of the report `artifact`: the ids of the models by arm, their figures by arm and split.
-    `evaluations` stay with the models, by arm; none without test images. `next` is what to do, as the report
-    says it."""
+    `verdict` is a `JobVerdict` of `masktune.contract.jobs`. `evaluations` stay with the models, by arm; none
+    without test images. `next` is what to do, as the report says it."""
 
     stage: Literal[Stage.EVALUATE] = Stage.EVALUATE
     artifact: str
     compared: dict[Arm, str]
     metrics: dict[Arm, Json]
-    verdict: JobVerdict | None
+    verdict: Json | None
     evaluations: dict[Arm, Evaluation] = field(default_factory=dict)
     next: list[Json] = field(default_factory=list)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from core.storage.reports import REPORT
 from masktune.contract.job_params import EvaluateParams
 from masktune.contract.report import VERSION, Report
+from masktune.contract.report.accuracy import JobVerdict
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.inferred import InferredGroups
@@ -42,7 +42,7 @@ from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
 from worker.report.saliency import MAPS, MASKS, costs_of_masks, explain_pool, make_saliency
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
-from worker.results import EvaluateResult, Evaluation, JobVerdict, MaskResult, ModelSpec
+from worker.results import EvaluateResult, Evaluation, MaskResult, ModelSpec
 from worker.stages.context import StageContext, compared_models
 from worker.stages.forward import LogitsCache
 from worker.stages.seeds import further_seeds
@@ -74,15 +74,33 @@ def evaluate(context: StageContext) -> EvaluateResult:
             confidence=CONFIDENCE if judged is None else judged.confidence,
             columns={} if check is None or judged else deciding_columns(store, check.metadata),
         )
-        network = cache.network(next(iter(models.values())))
-        guess = make_inferred(compared, inferred, logits, network, folder=folder)
+        guess = make_inferred(
+            compared,
+            inferred,
+            logits,
+            cache.network(next(iter(models.values()))),
+            folder=folder,
+        )
         decided = (
-            _own_sections(inferred.context, check, figures, groups, models, guess)
+            _own_sections(
+                inferred.context,
+                check,
+                figures,
+                groups,
+                models,
+                guess,
+            )
             if judged is None
             else judged_sections(judged, figures)
         )
         saliency = _saliency_sections(
-            inferred.context, check, cache, figures, splits, decided["after"], folder=folder
+            inferred.context,
+            check,
+            cache,
+            figures,
+            splits,
+            decided["after"],
+            folder=folder,
         )
         report = Report(
             version=VERSION,
@@ -110,7 +128,9 @@ def evaluate(context: StageContext) -> EvaluateResult:
         artifact=artifact,
         compared={arm: model.id for arm, model in models.items()},
         metrics={arm: figures.plain(arm) for arm in models},
-        verdict=_verdict(report),
+        verdict=None
+        if report.verdict is None
+        else report.verdict.model_dump(mode="json", include=set(JobVerdict.model_fields)),
         evaluations={
             arm: _evaluation(report, figures, arm) for arm in models if VERDICT_SPLIT in report.metrics
         },
@@ -159,13 +179,6 @@ def _evaluation(report: Report, figures: Figures, arm: Arm) -> Evaluation:
         high=high,
         created_at=report.created_at,
     )
-
-
-def _verdict(report: Report) -> JobVerdict | None:
-    """The report's, as the job has it."""
-    if report.verdict is None:
-        return None
-    return JobVerdict(**report.verdict.model_dump(include={field.name for field in fields(JobVerdict)}))
 
 
 def _judged_models(context: StageContext) -> JudgedModels | None:
