@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from masktune.contract.base import EventTypeName, Page, Shape, StageName, Time
-from masktune.contract.jobs.job import JobMetrics
+from masktune.contract.jobs.job import JobMetrics, Progress
 from masktune.contract.problems import Problem
 from masktune.contract.vocabulary import EventType, JobState
 
@@ -43,18 +43,10 @@ class EpochMetrics(Shape):
     val_accuracy: float | None = None
 
 
-class ProgressData(EventData):
+class ProgressData(EventData, Progress):
     """How far the job is; `metrics` when an epoch has ended."""
 
-    fraction: float = 0.0
-    stage: StageName | None = None
     stage_fraction: float | None = None
-    epoch: int | None = None
-    epochs: int | None = None
-    step: int | None = None
-    steps: int | None = None
-    images_per_second: float | None = None
-    eta_seconds: float | None = None
     metrics: EpochMetrics = Field(default_factory=EpochMetrics)
 
 

@@ -74,26 +74,31 @@ class RiskCurvePoint(Section):
     band_high: float
 
 
-class RiskCurve(Section):
+class _IndependentSamples(Section):
+    """What is true of `n` independent samples, at `confidence`: of each of `n_subjects` subjects one image
+    counts, drawn at random. Null: the split has no subjects."""
+
+    score_name: str
+    n: int
+    n_subjects: int | None = None
+    copies_left_out: int | None = None
+    same_subject_left_out: int | None = None
+    confidence: float
+
+
+class RiskCurve(_IndependentSamples):
     """Selective risk over ascending coverage on `n` samples; AURC and AUGRC as shares.
 
     The samples are independent: of each of `n_subjects` subjects one image counts, drawn at random.
     """
 
-    score_name: str
-    n_subjects: int | None = None
-    copies_left_out: int | None = None
-    same_subject_left_out: int | None = None
     points: list[RiskCurvePoint]
     aurc: float | None
     augrc: float | None
-    confidence: float
-    n: int
 
 
-class SimultaneousCertificate(Section):
-    """What holds together with the other risks and `models` of the report, so that a risk, too, may be chosen
-    after looking."""
+class _Coverage(Section):
+    """How much may be answered."""
 
     status: CertificateStatus
     coverage: float
@@ -102,35 +107,29 @@ class SimultaneousCertificate(Section):
     samples_needed: int | None = None
 
 
-class Certificate(Section):
+class SimultaneousCertificate(_Coverage):
+    """What holds together with the other risks and `models` of the report, so that a risk, too, may be chosen
+    after looking."""
+
+
+class Certificate(_Coverage):
     """The share of inputs that a model may answer so that at most `max_risk` of its answers are wrong. If not
     certifiable, `samples_needed` calibration samples would likely do; null: no number would."""
 
     max_risk: float
-    status: CertificateStatus
-    coverage: float
     coverage_low: float
     coverage_high: float
-    answered: int
-    errors: int
     risk_upper: float | None
-    samples_needed: int | None = None
     simultaneous: SimultaneousCertificate | None = None
 
 
-class Certificates(Section):
+class Certificates(_IndependentSamples):
     """Certificates of one model from `n` independent images of its calibration split: of each of `n_subjects`
     subjects one, drawn at random. Null: the split has no subjects. Those of one risk hold at `confidence` for
     all `models` of the report at once (Bonferroni), so that a model may be chosen after looking.
     """
 
-    n: int
-    n_subjects: int | None = None
-    copies_left_out: int | None = None
-    same_subject_left_out: int | None = None
-    confidence: float
     models: int = Field(1, description="1 as well in reports of version 0.1.0, whose models hold one by one.")
-    score_name: str
     best_certifiable_risk: float | None = Field(
         description="The lowest risk that would have been certified at `confidence`, for this model alone. "
         "For planning: it carries no promise."

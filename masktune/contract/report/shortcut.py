@@ -88,17 +88,22 @@ class PropertyFinding(Proportion):
         return self.where in regions and not (self.elsewhere and self.elsewhere.high < self.low)
 
 
-class MetadataCheck(Section):
-    """Which columns of metadata predict the class, on the same images; strongest first. `notes` say which
-    columns were not judged, and why."""
+class _Check(Section):
+    """What predicts the class."""
 
     strength: Strength
     sentence: str
     findings: list[PropertyFinding]
+
+
+class MetadataCheck(_Check):
+    """Which columns of metadata predict the class, on the same images; strongest first. `notes` say which
+    columns were not judged, and why."""
+
     notes: list[str]
 
 
-class PropertyCheck(Section):
+class PropertyCheck(_Check):
     """Which simple properties of the images predict the class, as the import measured it; strongest first.
 
     `n` of the `available` pictures were judged, one of each subject where there are any.
@@ -111,9 +116,6 @@ class PropertyCheck(Section):
     left_out: list[str]
     permutations: int
     rule: str
-    strength: Strength
-    sentence: str
-    findings: list[PropertyFinding]
     metadata: MetadataCheck | None = Field(None, description="Null for a data set without metadata.")
 
     @property
