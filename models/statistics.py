@@ -125,17 +125,22 @@ def clustered_wilson(outcomes: Bools, clusters: Labels | None, *, confidence: fl
     return wilson(int(outcomes.sum()) / effect, n / effect, confidence=confidence)
 
 
-@dataclass(frozen=True)
-class ModelAccuracy:
-    """Accuracy of one model on a slice or group: `correct` of `n`, with a Wilson interval, which takes the
-    `n_subjects` as independent where there are any."""
+@dataclass(frozen=True, kw_only=True)
+class Proportion:
+    """`correct` of `n` as a share in 0..1, with its 95 % Wilson interval."""
 
-    model: str
     n: int
     correct: int
     accuracy: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class ModelAccuracy(Proportion):
+    """Accuracy of one model on a slice or group. Where there are any, the `n_subjects` are independent."""
+
+    model: str
     n_subjects: int | None = None
 
     @classmethod
@@ -143,7 +148,15 @@ class ModelAccuracy:
         """Of `correct` (n,) answers; equal `clusters` (n,) are not independent, None: all are."""
         n, right = len(correct), int(correct.sum())
         low, high = clustered_wilson(correct, clusters, confidence=confidence)
-        return cls(model, n, right, right / max(n, 1), low, high, count_clusters(clusters))
+        return cls(
+            model,
+            count_clusters(clusters),
+            n=n,
+            correct=right,
+            accuracy=right / max(n, 1),
+            low=low,
+            high=high,
+        )
 
 
 def least_share(shares: Sequence[tuple[float, float]], *, confidence: float = 0.95) -> Interval:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.statistics import (
     Interval,
+    Proportion,
     clustered_wilson,
     count_clusters,
     design_effect,
@@ -66,18 +67,13 @@ def predict_logits(network: Network, loader: Loader, run: Run) -> Logits:
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Accuracy of one class or group: `correct` of `n`, with the 95 % Wilson interval of `effective`."""
+class Slice(Proportion):
+    """Accuracy of one class or group, with the interval of `effective`."""
 
     id: int
     name: str
-    n: int
     n_subjects: int | None
     design_effect: float
-    correct: int
-    accuracy: float
-    low: float
-    high: float
 
     @property
     def independent(self) -> int:
@@ -91,7 +87,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Metrics:
+class Metrics(Proportion):
     """Accuracies in 0..1 over `n` samples.
     Classes and groups without a sample are left out.
 
@@ -103,12 +99,7 @@ class Metrics:
     that the samples come in, None without any: the intervals then take clusters, not samples, as independent.
     """
 
-    n: int
     n_subjects: int | None
-    correct: int
-    accuracy: float
-    low: float
-    high: float
     balanced_accuracy: float
     worst_class_accuracy: float
     worst_class: str
@@ -218,8 +209,20 @@ def _slices(right: Bools, slices: Labels, clusters: Labels | None, names: Sequen
         n, correct = int(inside.sum()), int(right[inside].sum())
         name = names[key] if key < len(names) else str(key)
         effect = design_effect(right[inside], of)
-        interval = wilson(correct / effect, n / effect)
-        measured.append(Slice(key, name, n, count_clusters(of), effect, correct, correct / n, *interval))
+        low, high = wilson(correct / effect, n / effect)
+        measured.append(
+            Slice(
+                key,
+                name,
+                count_clusters(of),
+                effect,
+                n=n,
+                correct=correct,
+                accuracy=correct / n,
+                low=low,
+                high=high,
+            )
+        )
     return tuple(measured)
 
 

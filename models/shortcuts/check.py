@@ -264,6 +264,15 @@ def _transfers(
     transfers: list[Transfer | None] = []
     for own, (_, values) in zip(bins, elsewhere.table.columns(), strict=True):
         correct = int((predict_unseen(own, values=values[inside], labels=labels) == truth).sum())
-        share = wilson(correct, len(truth))
-        transfers.append(Transfer(elsewhere.split, len(truth), correct, correct / len(truth), *share))
+        n, (low, high) = len(truth), wilson(correct, len(truth))
+        transfers.append(
+            Transfer(
+                elsewhere.split,
+                n=n,
+                correct=correct,
+                accuracy=correct / n,
+                low=low,
+                high=high,
+            )
+        )
     return transfers

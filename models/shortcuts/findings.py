@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from models.shortcuts.properties import METADATA, Property
-from models.statistics import mean_share, percent, wilson
+from models.statistics import Proportion, mean_share, percent, wilson
 from models.types import Labels
 
 Strength = Literal["strong", "weak", "none"]
@@ -44,19 +44,14 @@ class BestClass:
 
 
 @dataclass(frozen=True)
-class Transfer:
+class Transfer(Proportion):
     """The rule learned on the judged split, applied to the `n` samples of another `split`."""
 
     split: str
-    n: int
-    correct: int
-    accuracy: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Proportion):
     """How well one property predicts the class, by 5-fold cross-validation over `n` samples.
 
     The baseline of `accuracy` is `majority`, the share of the largest class of the same samples; that
@@ -70,11 +65,6 @@ class Finding:
     where: str
     features: tuple[str, ...]
     strength: Strength
-    n: int
-    correct: int
-    accuracy: float
-    low: float
-    high: float
     majority: float
     balanced_accuracy: float
     balanced_low: float
