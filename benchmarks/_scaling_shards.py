@@ -1,5 +1,5 @@
-"""What a shard costs beside its computation, measured: its message on Redis, its statements, its requests to
-the store. Then passes over many shards by many workers, simulated from that event by event.
+"""What a shard costs beside its computation, measured: its statements, its requests to the store.
+Then passes over many shards by many workers, simulated from that event by event.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from redis import Redis as RedisClient
 
 from benchmarks._scaling_database import counted
-from core.notifications import SHARD_QUEUE, JobNotifier
 from core.queries import jobs, leases
+from core.queries.leases import Lease
 from core.session import Database
 from core.settings import Settings
+from core.slots import ALL_KINDS
 from core.storage.artifacts import MARKER, Artifacts
 from core.tables import JobRow
 from masktune.contract.ids import new_id
@@ -30,21 +30,19 @@ from masktune.contract.vocabulary import JobKind, Stage
 from models.data.importing.datasets import ImportOptions, open_pass
 from models.data.importing.remote import RemoteZip
 from models.run import ignore_progress
-from tests.support.servers import Redis, wait_for_port
-from tests.support.waits import wait_until
 from worker.passes.helper import PassHelper
 from worker.passes.shards import (
     LISTING_SHARE,
     SHARD_IMAGES,
     Arguments,
     OnProgress,
-    compute_missing,
-    compute_shard,
+    PassRun,
+    put_shard,
     shard_key,
 )
+from worker.protocol import PassBegan, PassSpec
 from worker.runtime import Runtime
-from worker.shard_tasks import PassSpec, ShardTask
-from worker.slots import work
+from worker.supervisor.recorder import record
 from worker.supervisor.spare_child import SpareChild
 
 SPREAD = 0.1
@@ -54,73 +52,28 @@ _KIND = "cpu"
 _CHILD = f"""
 import json, sys
 sys.stdin.readline()
-print(json.dumps({{"type": "pass_opened", "kind": "{_KIND}"}}), flush=True)
 for order in map(json.loads, sys.stdin):
-    if "shard" in order:
-        number = order["shard"]["number"]
+    if order.get("opened"):
+        print(json.dumps({{"type": "pass_opened", "kind": "{_KIND}"}}), flush=True)
+    for number in order.get("numbers", ()):
         print(json.dumps({{"type": "shard_finished", "number": number, "double": False}}), flush=True)
 """
 """A helper's child that computes nothing."""
 
 
-def _tasks(job_id: str, token: int, count: int) -> list[ShardTask]:
+def _open_pass(database: Database, job: JobRow, shards: int) -> None:
     spec = PassSpec(
         stage=Stage.ERM,
-        pass_name="network",
+        name="network",
         arguments={"output": "early", "split": "train", "model": "untrained", "axes": None},
-        key=f"jobs/{job_id}/work/early-{'0' * 32}",
+        key=f"jobs/{job.id}/work/early-{'0' * 32}",
         title="early stages of train",
         kind=_KIND,
         threads=2,
     )
-    return [ShardTask(job_id=job_id, token=token, sharded=spec, number=number) for number in range(count)]
-
-
-class BrokerCost(NamedTuple):
-    """Of a message that offers a shard: milliseconds of its client, and bytes of Redis."""
-
-    publish_ms: float
-    take_ms: float
-    put_back_ms: float
-    """By a worker whose slots are all busy, about once a second."""
-    commands: float
-    """That Redis executes until it is taken."""
-    bytes: float
-
-
-def broker_cost(folder: Path, messages: int) -> BrokerCost:
-    redis = Redis(folder, os.environ, persistent=False)
-    redis.start()
-    try:
-        wait_for_port(redis.port, "Redis")
-        with closing(JobNotifier(redis.url)) as notifier, closing(RedisClient.from_url(redis.url)) as client:
-            return _broker_cost(notifier, client, messages)
-    finally:
-        redis.kill()
-
-
-def _broker_cost(notifier: JobNotifier, client: RedisClient, messages: int) -> BrokerCost:
-    tasks = [task.to_json() for task in _tasks(new_id("job"), 1, messages)]
-    before, began = client.info(), time.perf_counter()
-    notifier.offer_shards(tasks)
-    wait_until(lambda: client.llen(SHARD_QUEUE) == messages)
-    publish, published = time.perf_counter() - began, client.info()
-    assert notifier.celery is not None
-    with notifier.celery.connection_for_read() as connection, connection.SimpleQueue(SHARD_QUEUE) as queue:
-        began = time.perf_counter()
-        for _ in range(messages // 2):
-            queue.get(timeout=10).requeue()
-        put_back, began, waiting = time.perf_counter() - began, time.perf_counter(), client.info()
-        for _ in range(messages):
-            queue.get(timeout=10).ack()
-        take = time.perf_counter() - began
-    return BrokerCost(
-        1e3 * publish / messages,
-        1e3 * take / messages,
-        2e3 * put_back / messages,
-        (client.info()["total_commands_processed"] - waiting["total_commands_processed"]) / messages,
-        (published["used_memory"] - before["used_memory"]) / messages,
-    )
+    began = PassBegan(opened=spec, numbers=tuple(range(shards)))
+    with database.begin() as session:
+        record(session, Lease(job.id, job.token), began)
 
 
 class StatementCost(NamedTuple):
@@ -145,13 +98,14 @@ def statement_cost(url: str, folder: Path, like: str, shards: int) -> StatementC
             )
             row = leases.claim(session, worker="another", lease_seconds=600)
         assert row is not None
-        first, *tasks = _tasks(row.id, row.token, shards + 1)
+        _open_pass(database, row, shards + 1)
         with closing(PassHelper(runtime, 0, SpareChild(runtime, enabled=False))) as helper:
-            helper.compute(first)  # its child starts
+            helper.compute_shard(ALL_KINDS)  # its child starts
             with counted(database) as count:
-                for task in tasks:
-                    work(runtime)
-                    helper.compute(task)
+                for _ in range(shards):
+                    with database.begin() as session:  # its slot looks for a job; none is queued
+                        leases.claim(session, worker="another", lease_seconds=600)
+                    helper.compute_shard(ALL_KINDS)
     return StatementCost(count.statements / shards, 1e3 * count.seconds / shards)
 
 
@@ -160,9 +114,9 @@ class StoreCost(NamedTuple):
 
     store: str
     put_ms: float
-    """By a helper: it looks whether the shard is there, claims and puts it."""
+    """By a helper: it looks whether the shard is there, and puts it."""
     job_ms: float
-    """By the job, which claims and puts it, and lists what is there."""
+    """By the job, which puts it, and lists what is there."""
     list_ms: float
     """Of a listing, for each thousand."""
     join_ms: float
@@ -229,7 +183,7 @@ def _store_cost(name: str, artifacts: Artifacts, requests: Counter[str], sharded
 
     def put(number: int) -> None:
         artifacts.exists(shard_key(sharded.key, number))
-        compute_shard(sharded, artifacts, number, attempt="helper")
+        put_shard(artifacts, sharded.key, number, sharded.write)
 
     def read(number: int) -> None:
         artifacts.file(shard_key(sharded.key, number), _PART).read_bytes()
@@ -243,9 +197,14 @@ def _store_cost(name: str, artifacts: Artifacts, requests: Counter[str], sharded
         return spent(lambda: deque(map(run, numbers), maxlen=0), sharded.most)
 
     def compute() -> None:
-        compute_missing(
-            sharded, artifacts, ignore_progress, lambda _: True, attempt="job", should_stop=lambda: False
-        )
+        PassRun(
+            sharded,
+            artifacts,
+            sharded.key,
+            ignore_progress,
+            share=lambda _: None,
+            should_stop=lambda: False,
+        ).run()
 
     job = spent(compute, sharded.most)
     listed = spent(lambda: artifacts.names(sharded.key), len(sharded.sizes) / 1000)
@@ -274,13 +233,12 @@ def opening_ms(archive: Path, images: int, scratch: Path) -> float:
 
 
 class PassCost(NamedTuple):
-    """A pass over many shards, in seconds. Of each shard: `compute`, `put` by whoever computes it, with its
-    claim, and `publish` of its message. `start` precedes a helper's first shard; `listing` is of all."""
+    """A pass over many shards, in seconds. Of each shard: `compute`, and `put` by whoever computes it.
+    `start` precedes a helper's first shard; `listing` is of all."""
 
     shards: int
     compute: float
     put: float
-    publish: float
     start: float
     listing: float
 
@@ -294,17 +252,14 @@ class SharedPass(NamedTuple):
 
 
 def simulate_pass(cost: PassCost, workers: int, *, seed: int = 0) -> SharedPass:
-    """The job, worker 0, begins with the last shard and helpers with the first, until all are there."""
+    """The job, worker 0, and its helpers take one shard after the other, until all are there."""
     rng = np.random.default_rng(seed)
     done, helped = np.zeros(cost.shards), 0
     free = [(0.0, 0), *((cost.start, number) for number in range(1, workers))]
-    first, last, look_at = 0, cost.shards - 1, 0.0
-    while first <= last:
+    look_at = 0.0
+    for number in range(cost.shards):
         now, worker = heapq.heappop(free)
-        number = first if worker else last
-        first, last = (first + 1, last) if worker else (first, last - 1)
-        if worker:
-            now, helped = max(now, number * cost.publish), helped + 1
+        helped += worker > 0
         now += cost.put + cost.compute * rng.lognormal(0.0, SPREAD)
         done[number] = now
         if not worker and now >= look_at:

@@ -2,8 +2,8 @@
 
 Measured on a real PostgreSQL: the cost of one whole job for the database and the disk, and the time of each
 query over a long queue and a long history. Measured in separate processes: the cost per image of an import.
-Measured on Redis, in a folder and on S3 (moto): what a shard costs beside its computation. Simulated: how
-many workers a day's jobs need, and the load of these on the database; passes over ten million images by many
+Measured in a folder and on S3 (moto): what a shard costs beside its computation. Simulated: how many workers
+a day's jobs need, and the load of these on the database; passes over ten million images by many
 workers. docs/SCALING.md draws the conclusions.
 """
 
@@ -24,11 +24,9 @@ from benchmarks._common import Aim, finish, make_run, table
 from benchmarks._needs import need_packages, need_programs, need_server
 from benchmarks._scaling_database import JobCost, lengthen, own_database, run_jobs, thinning, timings
 from benchmarks._scaling_shards import (
-    BrokerCost,
     PassCost,
     StatementCost,
     StoreCost,
-    broker_cost,
     opening_ms,
     simulate_pass,
     statement_cost,
@@ -69,7 +67,6 @@ def main() -> int:
     parser.add_argument(
         "--link-mb", type=float, default=125.0, help="MB a second between a host and the store."
     )
-    parser.add_argument("--messages", type=int, default=2_000)
     parser.add_argument("--there", type=int, default=2_000, help="Shards in the store that is measured.")
     arguments = parser.parse_args()
     need_packages("moto", "s3fs")
@@ -89,18 +86,17 @@ def main() -> int:
         images = [measure_alone(folder, images=n, side=28, kind="PNG") for n in sorted(arguments.images)]
         opening = opening_ms(folder / f"{images[-1].images}-28.zip", images[-1].images, folder / "opened")
         images.append(measure_alone(folder, images=arguments.photographs, side=448, kind="JPEG"))
-        broker = broker_cost(folder, arguments.messages)
         stores = store_costs(
             folder, there=arguments.there, shards=40, shard_bytes=SHARD_ENTRIES * FEATURE_BYTES
         )
     _say("Imports", [one._asdict() for one in images])
-    beside = [broker._asdict() | statements._asdict() | {"opening_ms_per_image": opening}]
-    _say("A shard beside its computation: Redis, PostgreSQL; a helper of an import before its first", beside)
+    beside = [statements._asdict() | {"opening_ms_per_image": opening}]
+    _say("A shard beside its computation: PostgreSQL; a helper of an import before its first", beside)
     _say("Its requests to the store", [one._asdict() for one in stores])
     longest = queries[-1]
     days = _days(costs, longest, arguments.job_minutes)
     _say(f"Workers so that 95 in 100 jobs wait at most {WAIT_SECONDS / 60:.0f} min (simulated)", days)
-    passes = _passes(arguments, images[-1], opening, broker, statements, stores)
+    passes = _passes(arguments, images[-1], opening, statements, stores)
     _say(f"{MILLIONS:,} images in shards (simulated)", passes)
     # A quiet machine takes a tenth of these. Without their indexes the first three took 0.2 to 1.2 s.
     aims = {
@@ -163,7 +159,6 @@ def _passes(
     arguments: argparse.Namespace,
     photographs: ImportCost,
     opening: float,
-    broker: BrokerCost,
     statements: StatementCost,
     stores: list[StoreCost],
 ) -> Rows:
@@ -184,7 +179,6 @@ def _passes(
                 shards=-(-MILLIONS // SHARD_ENTRIES),
                 compute=SHARD_ENTRIES / rate,
                 put=store.put * request + sent,
-                publish=1e-3 * broker.publish_ms,
                 start=start if remote or name == "import" else CHILD_SECONDS,
                 listing=store.list * 1e-3 * MILLIONS / SHARD_ENTRIES * request,
             )
@@ -205,9 +199,6 @@ def _passes(
                         "join h": join * cost.shards / 3600,
                         "speed-up": alone / whole,
                         "helped": shared.helped,
-                        "publish s": cost.publish * cost.shards,
-                        "Redis MB": broker.bytes * cost.shards / 1e6,
-                        "commands/s": pace * broker.commands + workers * broker.commands,
                         "statements/s": pace * statements.statements,
                         "requests/s": pace * store.put,
                     }

@@ -1,14 +1,13 @@
-"""Tells the workers of a queued job: a Celery message that only says "look at the table"; and offers them the
-shards of a pass that a job is making.
+"""Tells the workers of a queued job, or of a pass over images that a job begins: a Celery message that only
+says "look at the tables".
 
-Both may be lost or doubled: an idle worker looks at the table anyway (`worker.slots`), and a job computes
-what nobody else has (`worker.passes.shards`). Celery is imported only where a broker's address is set.
+It may be lost or doubled: an idle worker looks at the tables anyway (`worker.slots`). Celery is imported only
+where a broker's address is set.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,6 @@ logger = logging.getLogger(__name__)
 
 QUEUE = "masktune"
 RUN_JOB = "masktune.run_job"
-SHARD_QUEUE = "masktune-shards"
-COMPUTE_SHARD = "masktune.compute_shard"
-_SHARD_SECONDS = 86_400.0
-"""How long a shard waits for a worker. The pass is usually over long before; its job then refuses."""
 
 
 def make_celery(broker: str, *, socket_timeout: float = 5.0) -> Celery:
@@ -52,17 +47,12 @@ class JobNotifier:
     def __init__(self, broker: str) -> None:
         self.celery = make_celery(broker, socket_timeout=1.0) if broker else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="notifier")
-        self._closed = False
 
     def notify(self, job_id: str) -> None:
-        """Tell the workers to look. Returns at once; a broker that does not answer is only logged."""
+        """Tell the workers to look, for a queued job or a new pass of one that runs.
+        Returns at once; a broker that does not answer is only logged."""
         if self.celery is not None:
             self._pool.submit(self._publish, self.celery, job_id)
-
-    def offer_shards(self, shards: Sequence[Mapping[str, object]]) -> None:
-        """Offer these shards to all workers, in order, each a message. Returns at once."""
-        if self.celery is not None:
-            self._pool.submit(self._publish_shards, self.celery, shards)
 
     def ping(self) -> None:
         """Raise if the broker does not answer."""
@@ -72,7 +62,6 @@ class JobNotifier:
 
     def close(self) -> None:
         """Wait for the message in progress; those behind it are dropped."""
-        self._closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         if self.celery is not None:
             self.celery.close()
@@ -84,21 +73,3 @@ class JobNotifier:
             celery.send_task(RUN_JOB, args=(job_id,), retry_policy={"max_retries": 0})
         except (OperationalError, OSError) as error:
             logger.warning("job %s was not announced (%s); a worker finds it in the table", job_id, error)
-
-    def _publish_shards(self, celery: Celery, shards: Sequence[Mapping[str, object]]) -> None:
-        from kombu.exceptions import OperationalError
-
-        for shard in shards:
-            if self._closed:
-                return
-            try:
-                celery.send_task(
-                    COMPUTE_SHARD,
-                    args=(shard,),
-                    queue=SHARD_QUEUE,
-                    expires=_SHARD_SECONDS,
-                    retry_policy={"max_retries": 0},
-                )
-            except (OperationalError, OSError) as error:
-                logger.warning("shards were not offered (%s); their job computes them", error)
-                return

@@ -1,6 +1,6 @@
 """The Celery app of a worker beside a broker, and the reason for every setting.
 
-Celery wakes the slots and carries shards of passes to them: no job state is stored in it or read from it.
+Celery wakes the slots: no job state is stored in it or read from it.
 """
 
 from __future__ import annotations
@@ -9,15 +9,10 @@ import logging
 import time
 
 from celery import Celery, signals
-from celery.exceptions import Reject
 
-from core.notifications import COMPUTE_SHARD, QUEUE, RUN_JOB, SHARD_QUEUE, make_celery
-from worker.results import Json
+from core.notifications import QUEUE, RUN_JOB, make_celery
 from worker.runtime import Runtime
-from worker.shard_tasks import ShardTask
 
-_OFFER_SECONDS = 1.0
-"""How long a shard waits for a slot of this worker, and a message that wakes the slots at most behind it."""
 logger = logging.getLogger(__name__)
 
 
@@ -30,10 +25,8 @@ def make_worker(runtime: Runtime) -> Celery:
         broker_connection_max_retries=None,
         # Likewise for a read-only broker, such as a Redis that lost its role as master in a failover.
         broker_channel_error_retry=True,
-        # The consumer's own thread runs the tasks, which only set an event or hand over a shard.
+        # The consumer's own thread runs the task, which only wakes the slots.
         worker_pool="solo",
-        # What this worker has fetched and does not work on, no other can.
-        worker_prefetch_multiplier=1,
         # Celery's own events and remote control are unused: jobs are watched through the API.
         worker_send_task_events=False,
         worker_enable_remote_control=False,
@@ -42,17 +35,11 @@ def make_worker(runtime: Runtime) -> Celery:
         worker_redirect_stdouts=False,
     )
 
-    # Not `shared`: they would be tasks of every other app of this process too.
+    # Not `shared`: it would be a task of every other app of this process too.
     @app.task(name=RUN_JOB, shared=False)  # type: ignore[untyped-decorator]  # celery has no types
     def run_job(job_id: str) -> None:
-        """Wake the idle slots. The job in the message may be claimed or ended by now."""
+        """Wake the idle slots. The job in the message, or its pass, may have ended by now."""
         runtime.wakeup.call()
-
-    @app.task(name=COMPUTE_SHARD, acks_late=True, shared=False)  # type: ignore[untyped-decorator]  # celery has no types
-    def compute_shard(shard: Json) -> None:
-        """Hand the shard to an idle slot; it is acknowledged then, and goes back to the queue otherwise."""
-        if not runtime.shards.offer(ShardTask.from_json(shard), _OFFER_SECONDS, runtime.wakeup.call):
-            raise Reject(requeue=True)
 
     return app
 
@@ -67,15 +54,14 @@ def run(runtime: Runtime) -> None:
     def keep_our_logging(**_: object) -> None:
         """Do nothing: Celery leaves the logging alone as soon as this signal has a receiver."""
 
-    for name in ("celery.worker.strategy", "celery.app.trace"):
-        # They have a line for each message, also for each shard that goes back to the queue.
+    for name in ("celery.worker.strategy", "celery.app.trace"):  # they have a line for each message
         logging.getLogger(name).setLevel(logging.ERROR)
     signals.worker_shutting_down.connect(stop)
     signals.setup_logging.connect(keep_our_logging)
     while not runtime.stopping.is_set():
         worker = app.Worker(
             hostname=f"masktune@{runtime.name}",
-            queues=[QUEUE, SHARD_QUEUE],
+            queues=[QUEUE],
             loglevel=runtime.settings.log_level.upper(),
             # These three exchange messages between workers; ours do not need to know of each other.
             without_gossip=True,

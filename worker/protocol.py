@@ -1,13 +1,14 @@
 """What supervisor and child say to each other, one JSON object a line.
 
-To the child's stdin: first its `Spec`, then the lease's deadline (`deadline_line`) at each renewal and, to a
-helper of a job of another worker, shards (`shard_line`). From its stdout: a `Message` each.
+To the child's stdin: first its `Spec`, then the lease's deadline (`deadline_line`) at each renewal and the
+shards that it is to compute (`shards_line`). From its stdout: a `Message` each.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -19,7 +20,6 @@ from masktune.contract.image_answers import ImageAnswers as Review
 from masktune.contract.job_params import AnyParams, params_of, params_to_json
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from worker.results import AnyResult, Json, ModelSpec, StageResult, result_from_json, result_to_json
-from worker.shard_tasks import PassSpec, ShardTask
 
 # --- exit codes of the child, beside 0 and those of a crash ----------------------------------------
 
@@ -106,17 +106,43 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PassSpec:
+    """A pass of a job's stage over images; its name and `arguments` rebuild it (`worker.child.passes`).
+
+    Its shards are the same, byte for byte, on every host of this `kind` (`worker.child.runner.kind_of`) that
+    computes them with as many `threads`. `key` is the parent of theirs, `title` what they are, for people.
+    """
+
+    stage: Stage
+    name: str
+    arguments: dict[str, str | None]
+    key: str
+    title: str
+    kind: str
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PassBegan:
-    """A pass over images begins, of which other workers may compute the shards of these `numbers`."""
+    """A pass over images begins; the shards of these `numbers` are to be shared among all workers."""
 
     type: Literal["pass_began"] = "pass_began"
-    sharded: PassSpec
+    opened: PassSpec
     numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardsWanted:
+    """The job's child asks for up to `count` shards of its pass with this `key`."""
+
+    type: Literal["shards_wanted"] = "shards_wanted"
+    key: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PassOpened:
-    """A child that helps another worker's job is about to compute shards; `kind` is that of its host."""
+    """A child that helps another worker's job can compute shards; `kind` is that of its host."""
 
     type: Literal["pass_opened"] = "pass_opened"
     kind: str
@@ -131,9 +157,8 @@ class ShardFinished:
     double: bool
 
 
-Record = StageStarted | ProgressReport | StageFinished | LogLine | PassBegan
-"""What the supervisor writes to the database or, of a pass, tells other workers: in this order, so that they
-find there what the pass needs."""
+Record = StageStarted | ProgressReport | StageFinished | LogLine | PassBegan | ShardsWanted
+"""What the supervisor writes to the database, in this order."""
 Message = Record | Alive | Failed | Done | PassOpened | ShardFinished
 
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(
@@ -166,9 +191,9 @@ def deadline_line(until: float) -> bytes:
     return json.dumps({"until": until}).encode()
 
 
-def shard_line(task: ShardTask) -> bytes:
-    """A shard to compute, of the job's spec."""
-    return json.dumps({"shard": task.to_json()}).encode()
+def shards_line(key: str, numbers: Sequence[int], opened: Json | None = None) -> bytes:
+    """Shards to compute, of the pass with this key; a helper must have `opened` it."""
+    return json.dumps({"key": key, "numbers": numbers, "opened": opened}).encode()
 
 
 @dataclass(frozen=True)
@@ -254,11 +279,6 @@ class Spec:
     judged_job: JudgedJobSpec | None = None
     shard_threads: int | None = None
     """Those of a child that computes shards in place of the stages."""
-
-    @property
-    def attempt_name(self) -> str:
-        """Of no other attempt at the job: resuming counts them anew."""
-        return f"{self.resumed}-{self.attempt}"
 
     @property
     def begins(self) -> bool:

@@ -14,7 +14,6 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.tracing import Tracing
 from worker.child_process import ChildProcess
-from worker.shard_tasks import ShardExchange
 
 CHILD = (sys.executable, "-m", "worker.child.process")
 """The command line of a job's child."""
@@ -55,11 +54,9 @@ class Runtime:
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set for good when the worker is to stop: running jobs go back to the queue."""
     wakeup: Wakeup = field(default_factory=Wakeup)
-    """Called when there may be a new job."""
+    """Called when there may be a new job, or a new pass of one."""
     notifier: JobNotifier = field(default_factory=lambda: JobNotifier(""))
-    """Offers shards to the other workers."""
-    shards: ShardExchange = field(default_factory=ShardExchange)
-    """What other workers offer."""
+    """Tells the other workers of a new pass."""
     children: set[ChildProcess] = field(default_factory=set)
     """The processes of the running jobs, and those that help the jobs of other workers."""
 

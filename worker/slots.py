@@ -1,8 +1,8 @@
-"""The slots of a worker: each claims the best queued job and runs it; when there is none, it helps other
-workers' jobs with their passes over images, or waits.
+"""The slots of a worker: each claims the best queued job and runs it; when there is none, it helps running
+jobs with their passes over images, or waits.
 
-The database is the truth about the queue. A message of the broker ends the wait at once; should it be lost,
-the slot looks at the table when the wait is over.
+The database is the truth about queue and passes. A message of the broker ends the wait at once; should it be
+lost, the slot looks at the tables when the wait is over.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from core import logs
 from core.queries import leases
@@ -21,15 +20,17 @@ from core.queries.leases import Lease
 from core.settings import Settings
 from core.slots import ALL_KINDS, IMPORTS, kinds_of_worker_slots
 from core.tables import JobRow
-from masktune.contract.vocabulary import JobKind, Stage
+from masktune.contract.vocabulary import JobKind
 from worker.passes.helper import PassHelper
 from worker.runtime import Runtime
-from worker.shard_tasks import ShardTask
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.spare_child import SpareChild
 from worker.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
+
+_PASS_SECONDS = 0.2
+"""Between two looks of a slot whose child waits for the next pass of its job."""
 
 
 @dataclass(frozen=True)
@@ -90,28 +91,22 @@ def _serve(runtime: Runtime, slot: Slot, wait: float) -> None:
 
 
 def work(runtime: Runtime, slot: Slot = Slot("slot 0"), helper: PassHelper | None = None) -> None:
-    """Run queued jobs on this thread, best first, or else shards that other workers offer, until none is left
+    """Run queued jobs on this thread, best first, or else compute shards of running jobs, until none is left
     or the worker is stopping."""
     helper = helper or PassHelper(runtime, slot.number, SpareChild(runtime, enabled=False))
     with closing(helper):
         while not runtime.stopping.is_set():
-            claimed_at = time.monotonic()
+            calls, claimed_at = runtime.wakeup.calls, time.monotonic()
             row = _claim(runtime, slot.kinds)
             if row is not None:
                 helper.close()  # its child has the device
                 _run(runtime, slot, row, claimed_at, helper.spare)
                 continue
-            task = runtime.shards.take(partial(_accepts, slot, helper), helper.patience)
-            if task is not None:
-                helper.compute(task)
-            elif not helper.patience:
+            if helper.compute_shard(slot.kinds):
+                continue
+            if not helper.patience:
                 return
-
-
-def _accepts(slot: Slot, helper: PassHelper, task: ShardTask) -> bool:
-    """Whether the slot runs jobs like the shard's, on a host like theirs."""
-    kinds = IMPORTS if task.sharded.stage is Stage.IMPORT else ALL_KINDS - IMPORTS
-    return not kinds.isdisjoint(slot.kinds) and helper.accepts(task)
+            runtime.wakeup.wait(calls, min(_PASS_SECONDS, helper.patience))
 
 
 def _run(runtime: Runtime, slot: Slot, row: JobRow, claimed_at: float, spare: SpareChild) -> None:

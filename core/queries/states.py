@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core.queries import events, trash, webhooks
 from core.session import db_now
-from core.tables import JobRow
+from core.tables import JobRow, PassRow
 from masktune.contract.ids import calibration_id, new_id, pattern_judge_id
 from masktune.contract.vocabulary import RESUMABLE, STAGES, EventType, JobState, Stage, WebhookEvent
 
@@ -18,10 +18,11 @@ _UNRECORDED_SECONDS = 86_400.0
 
 
 def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
-    """Record the time of the state change and write its event."""
+    """Record the time of the state change, write its event, and close the pass of the attempt before."""
     row = session.get_one(JobRow, job_id, populate_existing=True)
     row.times = row.times | {state.value: session.scalar(select(db_now()))}
     session.flush()
+    session.execute(delete(PassRow).where(PassRow.job_id == job_id))
     if state in RESUMABLE:
         trash.put(session, unrecorded_keys(row), after=_UNRECORDED_SECONDS)
     if state.ended and row.models:

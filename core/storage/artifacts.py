@@ -130,20 +130,6 @@ class Artifacts:
         self._upload(folder, path)
         return True
 
-    def claim(self, key: str) -> bool:
-        """Make an artifact without files under the key; False if there is one.
-        In an object store, two that ask at once may both get it."""
-        if self.exists(key):
-            return False
-        if not self.local:
-            self.fs.pipe_file(f"{self._path(key)}/{MARKER}", new_mark())
-            return True
-        try:
-            Path(self._path(key)).mkdir(parents=True)
-        except FileExistsError:
-            return False
-        return True
-
     def folder(self, key: str) -> Path:
         """A local folder with the artifact's files: the artifact itself, or a copy that is fetched once."""
         path = Path(self._path(key))

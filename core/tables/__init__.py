@@ -1,7 +1,7 @@
 """The SQL tables. Times: seconds since 1970 by the database's clock; ids: `masktune.contract.ids`."""
 
 from core.tables.base import Table
-from core.tables.jobs import DatasetRow, EventRow, JobRow, ReviewRow
+from core.tables.jobs import DatasetRow, EventRow, JobRow, PassRow, ReviewRow
 from core.tables.models import AliasMoveRow, AliasRow, BackboneRow, DriftRow, ModelRow, ServedRow
 from core.tables.review_queue import ReviewImageRow, ReviewItemRow
 from core.tables.service import AuditRow, IdempotencyRow, KeyRow, PurgeRow, TrashRow
@@ -20,6 +20,7 @@ __all__ = [
     "JobRow",
     "KeyRow",
     "ModelRow",
+    "PassRow",
     "PurgeRow",
     "ReviewImageRow",
     "ReviewItemRow",

@@ -45,6 +45,7 @@ class Table(DeclarativeBase):
         str: String(),
         dict[str, Any]: Json,
         list[str]: Json,
+        list[int]: Json,
         JobKind: _word(JobKind),
         JobState: _word(JobState),
         Stage: _word(Stage),

@@ -153,6 +153,24 @@ class EventRow(Table):
     at: Mapped[float] = mapped_column(server_default=db_now())
 
 
+class PassRow(Table):
+    """A pass over images in shards that a running job makes, one at a time.
+    It goes when the job enters another state."""
+
+    __tablename__ = "passes"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    token: Mapped[int]  # the fencing token of the attempt at the job
+    key: Mapped[str] = mapped_column(String(200))  # the parent of the artifacts of its shards
+    kind: Mapped[str] = mapped_column(String(400))  # of the job's host: one of another kind cannot help
+    spec: Mapped[dict[str, Any]]  # what rebuilds it in another process: `worker.protocol.PassSpec` as JSON
+    numbers: Mapped[list[int]] = mapped_column(deferred=True)  # of the shards that are missing at its start
+    shards: Mapped[int]  # how many these are
+    taken: Mapped[int] = mapped_column(default=0)
+    """How many of the numbers, from the first on, somebody has begun; more than `shards` if the last one
+    asked for more than were left."""
+
+
 class ReviewRow(Table):
     """What a person said of the images that a job's report lists; a later review of the job replaces it."""
 

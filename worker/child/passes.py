@@ -3,56 +3,63 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from importlib import import_module
-from queue import SimpleQueue
 
 from core.loading import loading
+from models.run import ignore_progress
 from worker.child.failures import explain
 from worker.child.runner import Job, kind_of
-from worker.passes.shards import Arguments, ShardedPass, compute_shard
-from worker.protocol import PassOpened, ShardFinished
-from worker.shard_tasks import PassSpec, ShardTask
+from worker.passes.shards import ShardedPass, put_shard
+from worker.protocol import PassOpened, PassSpec, ShardFinished
 from worker.stages.context import StageContext
 
 logger = logging.getLogger(__name__)
 
-_MODULES = {
-    "import": "worker.stages.import_",
-    "predictions": "worker.stages.predict",
-    "network": "worker.stages.features",
-    "masks": "worker.stages.mask",
-}
-"""Where the pass of each name is rebuilt, by the function `sharded_pass`."""
+
+def rebuilt_pass(context: StageContext, opened: PassSpec) -> ShardedPass:
+    """The pass as the job's own child made it. Only what it needs is imported: an import needs no torch."""
+    match opened.name:
+        case "import":
+            from worker.stages.import_ import pass_of_job as import_pass
+
+            return import_pass(context)
+        case "predictions":
+            from worker.stages.predict import pass_of_job as prediction_pass
+
+            return prediction_pass(context)
+        case "masks":
+            from worker.stages.mask import rebuilt as mask_pass
+
+            return mask_pass(context, opened.arguments)
+        case name:
+            assert name == "network"
+            from worker.stages.features import rebuilt as network_pass
+
+            return network_pass(context, opened.arguments)
 
 
-def rebuilt_pass(context: StageContext, spec: PassSpec) -> ShardedPass:
-    """The pass as the job's own child made it."""
-    rebuild: Callable[[StageContext, Arguments], ShardedPass]
-    rebuild = import_module(_MODULES[spec.pass_name]).sharded_pass
-    return rebuild(context, spec.arguments)
-
-
-def serve_shards(job: Job, tasks: SimpleQueue[ShardTask]) -> int:
-    """Compute each shard that comes, until this process is ended; return the exit code of a failure.
+def serve_shards(job: Job) -> int:
+    """Open each pass and compute each shard that comes, until this process is ended; return the exit code of
+    a failure.
 
     Its progress is not the job's, whose own child counts the shards.
     """
-    spec, sharded = None, None
+    sharded: ShardedPass | None = None
     try:
         while True:
-            task = tasks.get()
-            if spec != task.sharded:
-                spec, sharded = task.sharded, None  # before the next is in memory
-                job.reporter.send(PassOpened(kind=kind_of(job.device, spec.stage)))
+            order = job.orders.get()
+            if (opened := order.opened) is not None:
+                sharded = None  # before the next is in memory
                 with loading():
-                    sharded = rebuilt_pass(job.context(spec.stage), spec)
-                if sharded.key != spec.key:  # which has a digest of what the pass reads
-                    logger.warning("%s: another pass is made of its description here", spec.title)
+                    context = job.context(opened.stage)
+                    sharded = rebuilt_pass(context, opened)
+                if context.key_of(sharded) != order.key:  # which has a digest of what the pass reads
+                    logger.warning("%s: another pass is made of its description here", opened.title)
                     return 1
+                job.reporter.send(PassOpened(kind=kind_of(job.device, opened.stage)))
             assert sharded is not None
-            double = compute_shard(sharded, job.artifacts, task.number, attempt=job.spec.attempt_name)
-            job.reporter.send(ShardFinished(number=task.number, double=double))
+            for number, write in sharded.compute(order.numbers, ignore_progress):
+                double = not put_shard(job.artifacts, order.key, number, write)
+                job.reporter.send(ShardFinished(number=number, double=double))
     except Exception as error:
         if explain(error) is None:
             raise

@@ -1,9 +1,9 @@
 """A child's pipes to its supervisor: JSON lines on stdout, which nothing else can print to, and what it
 reads on stdin.
 
-On stdin come the spec, then the lease's deadlines and shards. On its end-of-file, which means that the
-supervisor is gone, or when the deadline passes, the child ends itself with its whole process group. So no
-child works beyond its lease, whether its supervisor was killed or merely stopped.
+On stdin come the spec, then the lease's deadlines, and passes and their shards. On its end-of-file, which
+means that the supervisor is gone, or when the deadline passes, the child ends itself with its whole process
+group. So no child works beyond its lease, whether its supervisor was killed or merely stopped.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
-from queue import SimpleQueue
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from queue import Empty, SimpleQueue
 from typing import Self
 
-from worker.protocol import ABANDONED, Alive, LogLine, Message
-from worker.shard_tasks import ShardTask
+from pydantic import TypeAdapter
+
+from worker.protocol import ABANDONED, Alive, LogLine, Message, PassSpec, ShardsWanted
 
 _ALIVE_SECONDS = 1.0
 """Seconds between two signs of life from a loop that calls `alive` at every step: few enough writes."""
+_ANSWER_SECONDS = 1.0
+"""How long a child waits for shards before it goes on without: the supervisor's answer takes milliseconds."""
 
 
 class Reporter:
@@ -72,6 +76,19 @@ def finite(json_value: object) -> object:
             return json_value
 
 
+@dataclass(frozen=True)
+class ShardOrder:
+    """Shards of the pass with this `key` that the process is to compute.
+    One that helps a job is told with `opened` what the pass is, before it gets the first."""
+
+    key: str
+    numbers: list[int]
+    opened: PassSpec | None
+
+
+_ORDER = TypeAdapter(ShardOrder)
+
+
 class ParentWatch:
     """Reads lines from a file descriptor, unbuffered so that no line is held back."""
 
@@ -79,7 +96,7 @@ class ParentWatch:
         self._descriptor = descriptor
         self._rest = b""
         self._until = float("inf")
-        self.shards = SimpleQueue[ShardTask]()
+        self.orders = SimpleQueue[ShardOrder]()
         """Those that were received."""
 
     def first_line(self) -> bytes:
@@ -113,11 +130,33 @@ class ParentWatch:
         """The newest deadline that has been received in full."""
         *lines, self._rest = self._rest.split(b"\n")
         for message in map(json.loads, lines):
-            if "shard" in message:
-                self.shards.put(ShardTask.from_json(message["shard"]))
-            else:
+            if "until" in message:
                 self._until = float(message["until"])
+            else:
+                self.orders.put(_ORDER.validate_python(message))
         return self._until
+
+
+class ShardRequests:
+    """Takes shards of the pass with this key by way of the supervisor."""
+
+    def __init__(self, key: str, reporter: Reporter, orders: SimpleQueue[ShardOrder]) -> None:
+        self._key, self._reporter, self._orders = key, reporter, orders
+        self._waits = False
+
+    def take(self, count: int) -> list[int] | None:
+        """As `worker.passes.shards.Take`. A request that was not answered is not made again: the supervisor
+        answers when it can, and is asked for more then."""
+        patience = 0.0 if self._waits else _ANSWER_SECONDS
+        if not self._waits:
+            self._reporter.send(ShardsWanted(key=self._key, count=count))
+            self._waits = True
+        with suppress(Empty):
+            while (order := self._orders.get(timeout=patience)).key != self._key:
+                pass  # of the pass before
+            self._waits = False
+            return order.numbers
+        return None
 
 
 def end_process_group() -> None:

@@ -59,6 +59,7 @@ def main() -> int:
         artifacts=artifacts,
         workspace=workspace,
         reporter=reporter,
+        orders=parent.orders,
         threads=threads,
         should_stop=stop.is_set,
     )
@@ -67,7 +68,7 @@ def main() -> int:
         return job.run()
     from worker.child.passes import serve_shards
 
-    return serve_shards(job, parent.shards)
+    return serve_shards(job)
 
 
 def _workspace(spec: Spec, artifacts: Artifacts, settings: Settings) -> tuple[Workspace, int]:

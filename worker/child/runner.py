@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
 from importlib.metadata import version
 from platform import machine
+from queue import SimpleQueue
 
 from PIL import features
 
@@ -26,11 +27,19 @@ from models.data.report import ImportStopped
 from models.data.splits import SPLITS
 from models.run import Progress, Stopped, device_name, resolve_device
 from worker.child.failures import explain
-from worker.child.pipes import Reporter
-from worker.passes.shards import ShardedPass
-from worker.protocol import STOPPED, Done, PassBegan, ProgressReport, Spec, StageFinished, StageStarted
+from worker.child.pipes import Reporter, ShardOrder, ShardRequests
+from worker.passes.shards import ShardedPass, Take
+from worker.protocol import (
+    STOPPED,
+    Done,
+    PassBegan,
+    PassSpec,
+    ProgressReport,
+    Spec,
+    StageFinished,
+    StageStarted,
+)
 from worker.results import AnyResult, CalibrateResult, ImportResult, trained_models
-from worker.shard_tasks import PassSpec
 from worker.stages.context import StageContext
 from worker.workspace import Workspace
 
@@ -172,6 +181,7 @@ class Job:
     reporter: Reporter
     threads: int
     should_stop: Callable[[], bool]
+    orders: SimpleQueue[ShardOrder] = field(default_factory=SimpleQueue)
 
     @cached_property
     def device(self) -> str:
@@ -248,24 +258,23 @@ class Job:
             on_progress=on_progress,
             should_stop=self._stop_or_alive,
             log=self.reporter.log,
-            offer=partial(self._offer, stage),
+            share=partial(self._share, stage),
         )
 
-    def _offer(self, stage: Stage, sharded: ShardedPass, numbers: Sequence[int]) -> bool:
-        """Have the supervisor offer shards to other workers; False if no broker carries them."""
-        if not self.settings.broker_url or sharded.arguments is None:
-            return False
-        spec = PassSpec(
+    def _share(self, stage: Stage, sharded: ShardedPass, numbers: Sequence[int]) -> Take | None:
+        """Have the supervisor open the pass to all workers."""
+        key = self.context(stage).key_of(sharded)
+        opened = PassSpec(
             stage=stage,
-            pass_name=sharded.name,
-            arguments=sharded.arguments,
-            key=sharded.key,
+            name=sharded.name,
+            arguments=sharded.arguments or {},
+            key=key,
             title=sharded.title,
             kind=kind_of(self.device, stage),
             threads=self.threads,
         )
-        self.reporter.send(PassBegan(sharded=spec, numbers=tuple(numbers)))
-        return True
+        self.reporter.send(PassBegan(opened=opened, numbers=tuple(numbers)))
+        return ShardRequests(key, self.reporter, self.orders).take
 
     def _stop_or_alive(self) -> bool:
         """`should_stop` for the loops of a stage, which call it at each step; each call is a sign of life."""

@@ -1,26 +1,31 @@
-"""A pass over images in shards, and the one loop that a job's own child makes over it.
+"""A pass over images in shards, and the run that a job's own child makes of it.
 
 The shards are cut by the data alone. Each is computed by one function and is an artifact of its own in the
 job's work folder, put if absent; it is the same, byte for byte, whoever computes it. So a killed job goes on
-with those that are missing, and other workers may compute some meanwhile: they begin with the first, the job
-with the last. Whoever begins one claims it, and the others leave it out. What was claimed and does not come,
-the job computes at last.
+with the missing shards, and other workers may compute some meanwhile. All take shards from the same row of
+the database (`core.queries.passes`), so that nobody computes what another has begun. At the end the job
+computes every shard that another worker took but did not put.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from core.storage.artifacts import Artifacts
-from models.run import Progress, ignore_progress
+from models.run import Progress
 
 SHARD_IMAGES = 512
 """A multiple of the batches of an evaluation. Of other batches, a shard has as many as fit, or one."""
-_WORTH_OFFERING = 3
+_WORTH_SHARING = 3
 """Shards: of fewer, another worker would compute none."""
+_LARGEST_BLOCK, _BLOCK_SECONDS = 8, 2.0
+"""The most shards that the job takes at a time, and for how long they keep it busy."""
+_BLOCK_SHARE = 4
+"""At most a fourth of the shards that are left, so that helpers get some of a short pass."""
 LISTING_SHARE = 0.02
 """The most of its time in which a job lists what others have put: of 20,000 shards, seconds on S3."""
 _WAIT_SECONDS = 0.2
@@ -30,6 +35,9 @@ _PATIENCE = 2.0
 
 Arguments = dict[str, str | None]
 OnProgress = Callable[[Progress], None]
+Take = Callable[[int], list[int] | None]
+"""Takes up to so many shards of a pass: their numbers, none if all are taken. None if nobody can say, as long
+as the database does not answer."""
 
 
 class ShardedPass(Protocol):
@@ -42,7 +50,7 @@ class ShardedPass(Protocol):
     title: str
     """What it computes, for the job's log."""
     key: str
-    """The parent of the shards' artifacts; `shard_key` has theirs."""
+    """Below the key of the job's work folder, the parent of the shards' artifacts."""
     sizes: Sequence[int]
     """The images of each shard."""
 
@@ -75,98 +83,100 @@ def shard_key(key: str, number: int) -> str:
     return f"{key}/{number:06}"
 
 
-def put_shard(
-    artifacts: Artifacts, sharded: ShardedPass, number: int, write: Callable[[Path], object]
-) -> bool:
-    """Put a computed shard; False if it was there already."""
+def put_shard(artifacts: Artifacts, key: str, number: int, write: Callable[[Path], object]) -> bool:
+    """Put a computed shard of the pass with this key; False if it was there already."""
     with artifacts.copies.writing() as folder:
         write(folder)
-        return artifacts.put_if_absent(folder, shard_key(sharded.key, number))
+        return artifacts.put_if_absent(folder, shard_key(key, number))
 
 
-def compute_shard(sharded: ShardedPass, artifacts: Artifacts, number: int, *, attempt: str) -> bool:
-    """Compute a shard and put it, unless another process has begun it in this attempt of its job; returns
-    whether one has put it meanwhile all the same. Raises as the pass."""
-    double = False
-    if _claim(sharded, artifacts, number, attempt):
-        for _, write in sharded.compute([number], ignore_progress):
-            double = not put_shard(artifacts, sharded, number, write)
-    return double
+class PassRun:
+    """Computes the missing shards of a pass, with other workers if there are any."""
 
+    def __init__(
+        self,
+        sharded: ShardedPass,
+        artifacts: Artifacts,
+        key: str,
+        on_progress: OnProgress,
+        *,
+        share: Callable[[Sequence[int]], Take | None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """`key` is the parent of the shards' artifacts. `share` lets other workers take of the missing shards
+        too, and says how this process takes some; None if no other can. Progress counts the images of all
+        shards that are there."""
+        self._sharded, self._artifacts, self._key = sharded, artifacts, key
+        self._on_progress, self._share, self._should_stop = on_progress, share, should_stop
+        self._images, self._started = sum(sharded.sizes), time.monotonic()
+        self._begun = set[int]()  # by this process
+        self._here = self._doubles = self._computed = 0  # shards, and images
+        self._left = set[int]()  # whose shards nobody has put, as far as this process knows
+        self._list_at = 0.0
 
-def compute_missing(
-    sharded: ShardedPass,
-    artifacts: Artifacts,
-    on_progress: OnProgress,
-    offer: Callable[[Sequence[int]], bool],
-    *,
-    attempt: str,
-    should_stop: Callable[[], bool],
-) -> ShardCounts:
-    """Compute the shards that are not there, from the last to the first, until all are.
-    Raises as the pass.
+    def run(self) -> ShardCounts:
+        """Return once all shards are there. Raises as the pass."""
+        self._list()
+        missing, self._list_at = sorted(self._left), 0.0
+        if not missing:
+            return ShardCounts(0, 0, 0, None)
+        new = self._images_left()
+        shares = len(missing) >= _WORTH_SHARING and self._sharded.arguments is not None
+        take = self._share(missing) if shares else None
+        self._compute(missing if take is None else self._taken(take, missing))
+        self._await_others()
+        if self._left:  # whoever took them was killed, or is slow
+            self._compute(sorted(self._left))
+        others = len(missing) - (self._here - self._doubles)
+        return ShardCounts(self._here, others, self._doubles, round(new / self._seconds(), 1))
 
-    `offer` tells other workers of the missing ones, and says whether there may be any. Progress counts the
-    images of all shards that are there.
-    """
-    if not sharded.sizes:
-        return ShardCounts(0, 0, 0, None)
-    images, started, missing = sum(sharded.sizes), time.monotonic(), _missing(sharded, artifacts)
-    shared = len(missing) >= _WORTH_OFFERING and sharded.arguments is not None and offer(missing)
-    left = new = _images(sharded, missing)
-    here = doubles = computed = 0
-    not_listed, look_at = set(missing), 0.0
+    def _taken(self, take: Take, missing: Sequence[int]) -> Iterator[int]:
+        """The shards that this process takes. While nobody can say which are left, it goes on from the last
+        to the first, where others come last."""
+        last_first = (one for one in reversed(missing) if one in self._left and one not in self._begun)
+        while (numbers := take(self._block())) != []:
+            if numbers is None and not (numbers := list(islice(last_first, 1))):
+                return
+            for number in numbers:
+                if number not in self._begun:
+                    self._begun.add(number)
+                    yield number
 
-    def list_shards() -> None:
-        nonlocal not_listed, look_at
-        began = time.monotonic()
-        not_listed = set(_missing(sharded, artifacts))
-        look_at = began + (time.monotonic() - began) / LISTING_SHARE
+    def _block(self) -> int:
+        """How many shards this process takes at a time."""
+        busy = int(_BLOCK_SECONDS * self._here / self._seconds())
+        return max(1, min(_LARGEST_BLOCK, busy, len(self._left) // _BLOCK_SHARE))
 
-    def report(progress: Progress) -> None:
+    def _compute(self, numbers: Iterable[int]) -> None:
+        for number, write in self._sharded.compute(numbers, self._report):
+            self._doubles += not put_shard(self._artifacts, self._key, number, write)
+            self._here, self._computed = self._here + 1, self._computed + self._sharded.sizes[number]
+            self._left.discard(number)
+            if time.monotonic() >= self._list_at:
+                self._list()
+            there, pace = self._images - self._images_left(), self._computed / self._seconds()
+            self._on_progress(Progress(0, 1, there, self._images, pace, checkpoint=True))
+
+    def _report(self, progress: Progress) -> None:
         """Count the images that are done, beside those of the shards that are there."""
-        begun = progress.step * images // max(1, progress.steps) - computed
-        there = min(images, images - left + max(0, min(begun, max(sharded.sizes))))
-        on_progress(Progress(0, 1, there, images, progress.images_per_second))
+        done = progress.step * self._images // max(1, progress.steps) - self._computed
+        there = self._images - self._images_left() + max(0, min(done, max(self._sharded.sizes)))
+        self._on_progress(Progress(0, 1, min(self._images, there), self._images, progress.images_per_second))
 
-    def not_begun() -> Iterator[int]:
-        for number in reversed(missing):
-            if number in not_listed and (not shared or _claim(sharded, artifacts, number, attempt)):
-                yield number
+    def _await_others(self) -> None:
+        wait_until = time.monotonic() + _PATIENCE * self._seconds() / max(1, self._here)
+        while self._left and time.monotonic() < wait_until and not self._should_stop():
+            time.sleep(_WAIT_SECONDS)
+            self._list()
 
-    def compute(numbers: Iterable[int]) -> None:
-        nonlocal here, doubles, computed, left
-        for number, write in sharded.compute(numbers, report):
-            doubles += not put_shard(artifacts, sharded, number, write)
-            here, computed = here + 1, computed + sharded.sizes[number]
-            not_listed.discard(number)
-            if time.monotonic() >= look_at:
-                list_shards()
-            left = _images(sharded, not_listed)
-            pace = computed / (time.monotonic() - started)
-            on_progress(Progress(0, 1, images - left, images, pace, checkpoint=True))
+    def _list(self) -> None:
+        """Look which shards are there, and when to look again."""
+        began, names = time.monotonic(), self._artifacts.names(self._key)
+        self._left = {one for one in range(len(self._sharded.sizes)) if f"{one:06}" not in names}
+        self._list_at = began + (time.monotonic() - began) / LISTING_SHARE
 
-    compute(not_begun())
-    wait_until = time.monotonic() + _PATIENCE * (time.monotonic() - started) / max(1, here)
-    while not_listed and time.monotonic() < wait_until and not should_stop():
-        time.sleep(_WAIT_SECONDS)
-        list_shards()
-    if not_listed:  # whoever began them was killed, or is slow
-        compute(sorted(not_listed, reverse=True))
-    rate = round(new / (time.monotonic() - started), 1) if new else None
-    return ShardCounts(here, max(0, len(missing) - (here - doubles)), doubles, rate)
+    def _images_left(self) -> int:
+        return sum(self._sharded.sizes[number] for number in self._left)
 
-
-def _claim(sharded: ShardedPass, artifacts: Artifacts, number: int, attempt: str) -> bool:
-    """Whether this process may compute the shard: no other has begun it in this attempt of its job."""
-    return artifacts.claim(shard_key(f"{sharded.key}-begun-{attempt}", number))
-
-
-def _missing(sharded: ShardedPass, artifacts: Artifacts) -> list[int]:
-    """The numbers of the shards that are not there."""
-    names = artifacts.names(sharded.key)
-    return [number for number in range(len(sharded.sizes)) if f"{number:06}" not in names]
-
-
-def _images(sharded: ShardedPass, numbers: Iterable[int]) -> int:
-    return sum(sharded.sizes[number] for number in numbers)
+    def _seconds(self) -> float:
+        return max(time.monotonic() - self._started, 1e-9)

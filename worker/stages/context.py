@@ -16,7 +16,7 @@ from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
 from models.data.group_sizes import groups_divide
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
-from worker.passes.shards import OnProgress, ShardCounts, ShardedPass, compute_missing
+from worker.passes.shards import OnProgress, PassRun, ShardCounts, ShardedPass, Take, shard_key
 from worker.protocol import Spec
 from worker.results import MaskResult, ModelSpec, trained_models
 from worker.workspace import Workspace
@@ -28,7 +28,7 @@ Params = TypeVar("Params", bound=AnyParams)
 class StageContext:
     """One stage of one job.
     `device` is torch's device name, `threads` the number of CPU threads; `log` writes a line to the job's
-    log, `offer` tells other workers of shards that they may compute.
+    log, `share` lets other workers take shards of a pass, and says how this process takes some.
     """
 
     spec: Spec
@@ -41,7 +41,7 @@ class StageContext:
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
     log: Callable[[str], None]
-    offer: Callable[[ShardedPass, Sequence[int]], bool] = lambda *_: False
+    share: Callable[[ShardedPass, Sequence[int]], Take | None] = lambda *_: None
     images: Store | None = None
     """What the stage sees of the data set, where that is not the whole."""
 
@@ -140,16 +140,21 @@ class StageContext:
         """The key of an artifact of this job."""
         return f"jobs/{self.spec.job_id}/{name}"
 
+    def key_of(self, sharded: ShardedPass, number: int | None = None) -> str:
+        """The key of a shard of a pass, or of the parent of them all."""
+        key = f"{self.workspace.key}/{sharded.key}"
+        return key if number is None else shard_key(key, number)
+
     def compute_shards(self, sharded: ShardedPass, on_progress: OnProgress) -> ShardCounts:
         """Compute the missing shards of a pass, with other workers if there are any. Raises as the pass."""
-        counts = compute_missing(
+        counts = PassRun(
             sharded,
             self.artifacts,
+            self.key_of(sharded),
             on_progress,
-            partial(self.offer, sharded),
-            attempt=self.spec.attempt_name,
+            share=partial(self.share, sharded),
             should_stop=self.should_stop,
-        )
+        ).run()
         if counts.others:
             self.log(f"{sharded.title}: {counts.in_words()}")
         return counts

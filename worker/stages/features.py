@@ -42,7 +42,7 @@ from models.mitigation.stages import early_stages
 from models.run import Progress, Run
 from models.training.checkpoints import tensors_digest
 from models.types import Labels
-from worker.passes.shards import SHARD_IMAGES, Arguments, OnProgress, shard_key
+from worker.passes.shards import SHARD_IMAGES, Arguments, OnProgress
 from worker.stages.context import StageContext
 from worker.stages.training import load, untrained_network
 
@@ -116,7 +116,7 @@ class NetworkPass:
             {"output": output, "split": split, "model": model, "axes": axes} if whole and model else None
         )
         identity = identity_of(network, context.store.digest, split)
-        self.key = f"{context.workspace.key}/{output}-{identity}"
+        self.key = f"{output}-{identity}"
         self.axes_key = axes or f"{context.workspace.key}/axes-{identity}"
 
     @cached_property
@@ -135,7 +135,7 @@ class NetworkPass:
 
     def columns(self, number: int) -> Columns:
         """Those of a shard that is there."""
-        with np.load(self._context.artifacts.file(shard_key(self.key, number), _PART)) as part:
+        with np.load(self._context.artifacts.file(self._context.key_of(self, number), _PART)) as part:
             return dict(part)
 
     def parts(self) -> Iterator[tuple[Labels, Columns]]:
@@ -179,7 +179,7 @@ class NetworkPass:
                 yield [part.clone() for part in batch]  # aligned as it was, on which sums depend
 
 
-def sharded_pass(context: StageContext, arguments: Arguments) -> NetworkPass:
+def rebuilt(context: StageContext, arguments: Arguments) -> NetworkPass:
     """The pass with these `arguments`."""
     model = arguments["model"] or UNTRAINED
     network = (
@@ -223,7 +223,7 @@ def save_training_split(
     write_columns(folder, parts, rows, {"values", "logits", *early})
     save_axes(folder, stages, load_axes(fitted, len(stages)))
     for sharded in (first, others):
-        context.artifacts.delete(sharded.key)
+        context.artifacts.delete(context.key_of(sharded))
 
 
 def _fitted_axes(context: StageContext, network: Network, first: NetworkPass) -> Path:

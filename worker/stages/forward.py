@@ -195,7 +195,7 @@ class FrozenFeatures:
             write_columns(target, sharded.parts(), rows, columns)
             if early and "values" in columns:
                 self._move_values(target, split)
-        artifacts.delete(sharded.key)
+        artifacts.delete(self._context.key_of(sharded))
         return artifacts.folder(self._key(split))
 
     def _save_stages(self, run: Run) -> Path:

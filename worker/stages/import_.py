@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from models.data.store import Store
 from models.run import Progress
 from models.shortcuts.check import find_shortcuts
 from models.shortcuts.properties import MAX_IMAGES
-from worker.passes.shards import Arguments, OnProgress, shard_key
+from worker.passes.shards import OnProgress
 from worker.protocol import DatasetSpec
 from worker.results import ImportResult, Json
 from worker.stages.context import StageContext
@@ -43,14 +42,17 @@ def import_(context: StageContext) -> ImportResult:
     target, artifact = context.workspace.path / "store", f"datasets/{dataset.id}"
     started = time.monotonic()
     stored = 0  # steps until the store is packed, two per image
-    shards = ImportShards(context)
 
-    def on_stored(done: int, steps: int) -> None:
+    def on_stored(progress: Progress) -> None:
         nonlocal stored
-        stored = steps
-        rate = done / 2 / max(time.monotonic() - started, 1e-9)
-        context.progress(done, steps + _search_steps(steps), rate, checkpoint=shards.saved)
-        shards.saved = False
+        stored = progress.steps
+        rate = progress.step / 2 / max(time.monotonic() - started, 1e-9)
+        steps = stored + _search_steps(stored)
+        context.progress(progress.step, steps, rate, checkpoint=progress.checkpoint)
+
+    def compute(sharded: ImportPass, on_progress: OnProgress) -> ShardFolder:
+        context.compute_shards(sharded, on_progress)
+        return lambda number: context.artifacts.folder(context.key_of(sharded, number))
 
     def on_searched(done: int, images: int) -> None:
         if context.should_stop():
@@ -66,7 +68,7 @@ def import_(context: StageContext) -> ImportResult:
         on_progress=on_stored,
         should_stop=context.should_stop,
         rejected=source.rejected,
-        compute_shards=shards.compute,
+        compute=compute,
     )
     summary = _summary(report, target, seed=context.seed, on_progress=on_searched)
     context.artifacts.put(target, artifact)
@@ -82,12 +84,12 @@ def import_(context: StageContext) -> ImportResult:
     )
 
 
-def sharded_pass(context: StageContext, arguments: Arguments) -> ShardedImport:
+def pass_of_job(context: StageContext) -> ImportPass:
     """The pass of the job, whose source is opened anew, and its lists are read again."""
     dataset, scratch = context.spec.dataset, context.workspace.path / "opened"
     assert dataset is not None
     source, options = source_of(context, dataset), _options(context, dataset)
-    return ShardedImport(context, open_pass(source.path, scratch, options, context.should_stop))
+    return open_pass(source.path, scratch, options, context.should_stop)
 
 
 def _search_steps(stored: int) -> int:
@@ -159,48 +161,3 @@ def _format(context: StageContext, dataset: DatasetSpec) -> FormatName | None:
         return FormatName.CSV
     format = context.job_params(ImportParams).format
     return None if format == DatasetFormat.AUTO else FormatName(format)
-
-
-class ShardedImport:
-    """An import's pass as one of a job's."""
-
-    name = "import"
-    title = "the check of images"
-
-    def __init__(self, context: StageContext, import_pass: ImportPass) -> None:
-        self._context, self._pass = context, import_pass
-        self.sizes: Sequence[int] = import_pass.sizes
-        self.key = f"{context.workspace.key}/shards-{import_pass.key}"
-        self.arguments: Arguments | None = {} if import_pass.remote else None
-
-    def compute(
-        self, numbers: Iterable[int], on_progress: OnProgress
-    ) -> Iterator[tuple[int, Callable[[Path], object]]]:
-        """As in `ShardedPass`."""
-        images, done = sum(self.sizes), count(1)
-
-        def on_image() -> None:
-            if self._context.should_stop():
-                raise ImportStopped
-            on_progress(Progress(0, 1, next(done), images, 0.0))
-
-        return self._pass.compute(numbers, on_image)
-
-
-class ImportShards:
-    """Has the missing ones computed. `saved`: one was put since it was last reset."""
-
-    def __init__(self, context: StageContext) -> None:
-        self._context = context
-        self.saved = False
-
-    def compute(self, import_pass: ImportPass, on_checked: Callable[[int], None]) -> ShardFolder:
-        """As `models.data.importing.datasets.ComputeShards` says."""
-        sharded = ShardedImport(self._context, import_pass)
-
-        def on_progress(progress: Progress) -> None:
-            self.saved = self.saved or progress.checkpoint
-            on_checked(progress.step)
-
-        self._context.compute_shards(sharded, on_progress)
-        return lambda number: self._context.artifacts.folder(shard_key(sharded.key, number))

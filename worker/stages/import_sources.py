@@ -78,8 +78,9 @@ def _uploaded(context: StageContext, key: str) -> Path:
 
 def _uploaded_zip(context: StageContext, copy: SourceCopy, key: str) -> RemoteZip | None:
     """An upload that is a zip, if it is in an object store or other workers may help: each reads its part."""
-    artifacts = context.artifacts
-    if (artifacts.local and not context.settings.broker_url) or not artifacts.exists(key):
+    artifacts, settings = context.artifacts, context.settings
+    alone = artifacts.local and settings.database.startswith("sqlite") and not settings.broker_url
+    if alone or not artifacts.exists(key):
         return None
     return copy.remote_zip(artifacts.fs.unstrip_protocol(f"{artifacts.root}/{key}/{UPLOADED}"))
 

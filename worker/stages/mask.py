@@ -21,7 +21,7 @@ from models.data.loading.shards import ShardLoader, process_shards
 from models.masking.compute import header_of, mask_batches, summarize
 from models.masking.store import MaskSet, fill_mask_set
 from models.sigmas import fix_sigmas
-from worker.passes.shards import Arguments, OnProgress, shard_key
+from worker.passes.shards import Arguments, OnProgress
 from worker.results import MaskResult
 from worker.stages.context import StageContext
 from worker.stages.features import cut, identity_of
@@ -44,7 +44,7 @@ def mask(context: StageContext) -> MaskResult:
             seconds=time.monotonic() - started,
             images_per_second=counts.images_per_second,
         )
-    context.artifacts.delete(sharded.key)
+    context.artifacts.delete(context.key_of(sharded))
     if empty := empty_masks(MaskSummary.model_validate(summary)):
         context.log(empty)
     return MaskResult(
@@ -71,7 +71,7 @@ class MaskPass:
         self.arguments: Arguments | None = {"sigmas": str(masking.fixed_sigmas)}
         rule = masking.method, masking.target, masking.fixed_sigmas, masking.share
         identity = identity_of(network, context.store.digest, self._settings, rule, context.seed)
-        self.key = f"{context.workspace.key}/masks-{identity}"
+        self.key = f"masks-{identity}"
 
     @cached_property
     def _loader(self) -> ShardLoader:
@@ -101,10 +101,10 @@ class MaskPass:
         fill_mask_set(folder, header, (shard.records(shard.rows) for shard in shards))
 
     def _shard(self, number: int) -> MaskSet:
-        return MaskSet.open(self._context.artifacts.folder(shard_key(self.key, number)))
+        return MaskSet.open(self._context.artifacts.folder(self._context.key_of(self, number)))
 
 
-def sharded_pass(context: StageContext, arguments: Arguments) -> MaskPass:
+def rebuilt(context: StageContext, arguments: Arguments) -> MaskPass:
     """The pass of the job; its own child has measured `sigmas`."""
     network, card = load(context, given_model(context))
     config, sigmas = config_for(context, card), float(str(arguments["sigmas"]))

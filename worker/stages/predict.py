@@ -57,7 +57,7 @@ from models.run import Run
 from models.saliency import saliency
 from models.selective import Selection, score
 from models.types import Bools
-from worker.passes.shards import Arguments, OnProgress, shard_key
+from worker.passes.shards import Arguments, OnProgress
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.features import cut, evaluation_settings
@@ -80,10 +80,10 @@ TABLE, _PART = "predictions.parquet", "part.arrow"
 
 def predict(context: StageContext) -> PredictResult:
     """Write the predictions of the job's model, shard by shard in constant memory."""
-    params, sharded = context.job_params(PredictParams), sharded_pass(context, {})
+    params, sharded = context.job_params(PredictParams), pass_of_job(context)
     pair, selection = sharded.pair, sharded.selection
     counts, model = context.compute_shards(sharded, context.on_progress), pair.model
-    keys = (shard_key(sharded.key, number) for number in range(len(sharded.sizes)))
+    keys = (context.key_of(sharded, number) for number in range(len(sharded.sizes)))
     parts: Iterable[pa.Table] = (read_part(context.artifacts.file(key, _PART)) for key in keys)
     if params.order == "least_sure":
         parts = least_sure_first(list(parts))
@@ -141,7 +141,7 @@ class PredictionPass:
         self.shards = cut(self.rows)
         self.sizes: Sequence[int] = list(map(len, self.shards))
         self.arguments: Arguments | None = {}
-        self.key = f"{context.workspace.key}/shards-{_basis(context, pair.model)}"
+        self.key = f"shards-{_basis(context, pair.model)}"
 
     @cached_property
     def _loader(self) -> ShardLoader:
@@ -157,7 +157,7 @@ class PredictionPass:
             yield number, partial(_write_shard, table=pa.Table.from_batches(batches))
 
 
-def sharded_pass(context: StageContext, arguments: Arguments) -> PredictionPass:
+def pass_of_job(context: StageContext) -> PredictionPass:
     """The pass of the job."""
     pair = Pair(context, context.spec.models[context.spec.model or ""])
     return PredictionPass(context, pair, apply_policy(context, pair.model, pair.score_name))

@@ -10,12 +10,12 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from core.queries import datasets, jobs, leases, registry, trash
+from core.queries import datasets, jobs, leases, passes, registry, trash
 from core.queries.leases import Lease
 from core.sweep import close_imports
-from core.tables import JobRow, ModelRow
+from core.tables import JobRow, ModelRow, PassRow
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
-from worker.protocol import LogLine, ProgressReport, Record, StageFinished, StageStarted
+from worker.protocol import LogLine, PassBegan, ProgressReport, Record, StageFinished, StageStarted
 from worker.results import (
     AnyResult,
     CalibrateResult,
@@ -131,6 +131,10 @@ def record(session: Session, lease: Lease, message: Record) -> None:
             leases.log(session, lease, message.message)
         case StageFinished():
             _finish_stage(session, lease, message.result, message.sizes)
+        case PassBegan(opened=opened, numbers=numbers):
+            row = PassRow(job_id=lease.job_id, token=lease.token, key=opened.key, kind=opened.kind)
+            row.spec, row.numbers, row.shards = asdict(opened), list(numbers), len(numbers)
+            passes.open_pass(session, row)
 
 
 def _finish_stage(session: Session, lease: Lease, stage_result: AnyResult, sizes: Mapping[str, int]) -> None:

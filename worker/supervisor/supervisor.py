@@ -10,7 +10,7 @@ from enum import Enum, auto
 from sqlalchemy.orm import Session
 
 from core.errors import MasktuneError
-from core.queries import leases
+from core.queries import leases, passes
 from core.queries.leases import Lease, LeaseLost
 from core.storage.trash import discard
 from core.tracing import Attempt
@@ -22,13 +22,14 @@ from worker.protocol import (
     Message,
     PassBegan,
     Record,
+    ShardsWanted,
     StageFinished,
     StageStarted,
     deadline_line,
     parse,
+    shards_line,
 )
 from worker.runtime import Runtime
-from worker.shard_tasks import ShardTask
 from worker.supervisor import recorder as records
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.exit_reasons import AttemptFailure, crashed, not_started, silent, supervision_problem
@@ -74,6 +75,7 @@ class Supervisor:
         self._runtime, self._settings, self._lease, self._slot = runtime, runtime.settings, lease, slot
         self._trace, self._spare = trace or Attempt(), spare or SpareChild(runtime, enabled=False)
         self._pending = PendingMessages()
+        self._child: ChildProcess | None = None
         self._failure: Failed | None = None
         self._done = False
         self._lease_ends_at = claimed_at + self._settings.lease_seconds
@@ -118,10 +120,12 @@ class Supervisor:
             self._retry(not_started(error))
             return
         try:
+            self._child = child
             child.send(spec.to_line())
             self._send_deadline(child)
             reason = self._watch(child)
         finally:
+            self._child = None
             self._runtime.end_child(child)
         logger.info("job %s: %s", self._lease.job_id, reason.name.lower())
         failed = reason in (StopReason.LOST, StopReason.SILENT) or (
@@ -202,21 +206,22 @@ class Supervisor:
     def _write(self, now: float, *, everything: bool = False) -> None:
         """Write the received messages, oldest first; a message that could not be written stays queued."""
         while (message := self._pending.next(now, everything=everything)) is not None:
-            if isinstance(message, PassBegan):
-                self._offer(message)
+            if isinstance(message, ShardsWanted):
+                self._give_shards(message)
             else:
                 with self._runtime.database.begin() as session:
                     records.record(session, self._lease, message)
+            if isinstance(message, PassBegan):
+                self._runtime.wakeup.call()
+                self._runtime.notifier.notify(self._lease.job_id)
             self._pending.written(now)
 
-    def _offer(self, began: PassBegan) -> None:
-        """Offer the shards of a pass to other workers, in an order that the job goes against."""
-        lease, sharded = self._lease, began.sharded
-        tasks = [
-            ShardTask(job_id=lease.job_id, token=lease.token, sharded=sharded, number=number).to_json()
-            for number in began.numbers
-        ]
-        self._runtime.notifier.offer_shards(tasks)
+    def _give_shards(self, request: ShardsWanted) -> None:
+        """Take shards of the pass for the child, unless it has ended."""
+        if self._child is not None:
+            with self._runtime.database.begin() as session:
+                numbers = passes.take(session, self._lease, request.key, request.count)
+            self._child.send(shards_line(request.key, numbers))
 
     # --- when it has ended ------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-"""The evaluations of models are added, and what answers to a report lack before a verdict rests on them.
+"""The evaluations of models, the passes of running jobs, and what answers to a report lack before a verdict
+rests on them are added.
 What version 0.1.0 wrote and nothing reads any longer goes: columns, and the field `gpus` of trainings.
 
 Revision: v0002
@@ -28,6 +29,17 @@ def upgrade() -> None:
     )
     op.add_column("models", evaluations)
     op.add_column("reviews", sa.Column("needed", sa.Integer(), nullable=True))
+    op.create_table(
+        "passes",
+        sa.Column("job_id", sa.String(32), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("token", sa.Integer(), nullable=False),
+        sa.Column("key", sa.String(200), nullable=False),
+        sa.Column("kind", sa.String(400), nullable=False),
+        sa.Column("spec", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("numbers", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("shards", sa.Integer(), nullable=False),
+        sa.Column("taken", sa.Integer(), nullable=False),
+    )
     op.drop_index("review_items_nearest", "review_items")
     with op.batch_alter_table("review_items") as review_items:
         review_items.drop_column("nearest_dataset_id")

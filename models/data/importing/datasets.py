@@ -34,9 +34,9 @@ from models.data.importing import inspection
 from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.bounded_reading import read_within, reading_budget
 from models.data.importing.builtin import BuiltinOptions, make_builtin
-from models.data.importing.parts import Parts
+from models.data.importing.parts import Parts, ShardFolder
 from models.data.importing.remote import MemberSource, RemoteFolder, RemoteZip
-from models.data.importing.shards import ComputeShards, ImportPass, shards_below
+from models.data.importing.shards import ImportPass, compute_below
 from models.data.importing.sources import ArraySource, FolderSource, Source, check_limits
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
@@ -49,6 +49,7 @@ from models.data.report import (
     Rejection,
 )
 from models.data.splits import NO_SPLIT, assign_splits
+from models.run import Progress, ignore_progress
 from models.runtime.bounded import ProcessBudget
 from models.runtime.files import bytes_below, hidden_sibling, replace_folder, sweep_siblings
 from models.runtime.ordered import in_order
@@ -57,6 +58,8 @@ BUILTIN_PREFIX = "builtin:"
 AnySource = Path | str | RemoteZip | RemoteFolder
 _UNPACKED = "unpacked"
 _REPORTS = 200  # calls of on_progress per import, approximately
+
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,17 @@ class ImportOptions:
 
 
 class Watch(NamedTuple):
-    """`on_progress(done, total)` counts each image twice: checked, packed. `should_stop` ends the import."""
+    """`on_progress` counts each image twice: checked, packed. `should_stop` ends the import."""
 
-    on_progress: Callable[[int, int], None]
+    on_progress: OnProgress
     should_stop: Callable[[], bool]
 
-    def step(self, done: int, total: int) -> None:
+    def step(self, done: int, total: int, *, checkpoint: bool = False) -> None:
         """Report a finished step. Raises `ImportStopped`."""
         if self.should_stop():
             raise ImportStopped
-        if done == total or done % max(1, total // _REPORTS) == 0:
-            self.on_progress(done, total)
+        if checkpoint or done == total or done % max(1, total // _REPORTS) == 0:
+            self.on_progress(Progress(0, 1, done, total, 0.0, checkpoint=checkpoint))
 
 
 def import_dataset(
@@ -97,10 +100,10 @@ def import_dataset(
     target: Path,
     options: ImportOptions | None = None,
     *,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    on_progress: OnProgress = ignore_progress,
     should_stop: Callable[[], bool] = lambda: False,
     rejected: Sequence[Rejection] = (),
-    compute_shards: ComputeShards | None = None,
+    compute: Callable[[ImportPass, OnProgress], ShardFolder] | None = None,
 ) -> ImportReport:
     """Import `source` into the folder `target`, which appears complete at the end or not at all.
 
@@ -108,8 +111,8 @@ def import_dataset(
     wrong with the data, first the files that were `rejected` before. If its state is `invalid`, `target`
     holds only `report.json`; if it is `ready`, `target` is a packed store with `report.json`. An older
     `target` is replaced. Raises `ImportStopped`, and OSError when the disk fails; both leave nothing
-    behind but the shards that `compute_shards` keeps: by default, none. Whoever keeps `target` waits until
-    its bytes are on disk.
+    behind but the shards that `compute` keeps: it has all of a pass computed and returns where they are; by
+    default, it keeps none. Whoever keeps `target` waits until its bytes are on disk.
     """
     options = options or ImportOptions()
     target = Path(target)
@@ -119,7 +122,7 @@ def import_dataset(
     try:
         opened, junk = _open_source(source, scratch, options, should_stop)
         opened.manifest = replace(opened.manifest, rejected=(*rejected, *opened.manifest.rejected))
-        compute = compute_shards or shards_below(scratch / "shards")
+        compute = compute or partial(compute_below, scratch / "shards")
         return _import(opened, target, options, junk=junk, watch=watch, compute=compute)
     except ImportRefused as error:
         problem = error.problem
@@ -137,7 +140,7 @@ def open_pass(
     """The pass that the import of `source` makes over its images, for one who computes some of its shards.
     What is read of it beforehand is kept below `scratch`. Raises `ImportRefused`, `ImportStopped`."""
     opened, _ = _open_source(source, scratch, options, should_stop)
-    return ImportPass(opened, options.image, options.threads)
+    return ImportPass(opened, options.image, options.threads, should_stop)
 
 
 def _open_source(
@@ -194,12 +197,12 @@ def _import(
     *,
     junk: Sequence[Rejection],
     watch: Watch,
-    compute: ComputeShards,
+    compute: Callable[[ImportPass, OnProgress], ShardFolder],
 ) -> ImportReport:
     manifest, entries = source.manifest, len(source.manifest.entries)
-    import_pass = ImportPass(source, options.image, options.threads)
-    folder_of = compute(import_pass, lambda done: watch.step(done, 2 * entries))
-    parts = Parts(folder_of, import_pass.sizes)
+    sharded = ImportPass(source, options.image, options.threads, watch.should_stop)
+    folder_of = compute(sharded, lambda done: watch.step(done.step, 2 * entries, checkpoint=done.checkpoint))
+    parts = Parts(folder_of, sharded.sizes)
     accepted = AcceptedImages(manifest, parts.facts, parts.headers)
     with StoreWriter(target) as writer:
         report = _report_of_files(options.name, manifest, parts.rejected, junk)

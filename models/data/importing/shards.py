@@ -10,7 +10,6 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -32,37 +31,47 @@ from models.data.importing.parts import (
 from models.data.importing.sources import Source
 from models.data.layout import PIXELS_FILE
 from models.data.packing import ArrowRows, PixelFile
-from models.data.report import Rejection
+from models.data.report import ImportStopped, Rejection
+from models.run import Progress
 
 SHARD_ENTRIES = 512
 
 
 class ImportPass:
-    """Checks and packs the entries of a manifest.
+    """Checks and packs the entries of a manifest, as a `worker.passes.shards.ShardedPass`.
     `sizes` are the entries of each shard. Passes with the same `key` have the same shards: of the same paths,
-    in order, within the same limits. `remote`: other hosts may open the source too, and fetch images of
-    single shards."""
+    in order, within the same limits. Where `arguments` is not None, other hosts can open the source too, and
+    fetch images of single shards."""
 
-    def __init__(self, source: Source, limits: ImageLimits, threads: int) -> None:
+    name = "import"
+    title = "the check of images"
+
+    def __init__(
+        self, source: Source, limits: ImageLimits, threads: int, should_stop: Callable[[], bool]
+    ) -> None:
         entries = Entries.of(source.manifest.entries)
         self._source, self._limits, self._threads = source, limits, threads
+        self._should_stop = should_stop
         self._shards = [
             range(first, min(first + SHARD_ENTRIES, len(entries)))
             for first in range(0, len(entries), SHARD_ENTRIES)
         ]
-        self.sizes, self.remote = list(map(len, self._shards)), source.remote
+        self.sizes: Sequence[int] = list(map(len, self._shards))
+        self.arguments: dict[str, str | None] | None = {} if source.remote else None
         digest = hashlib.sha256(repr(limits).encode())
         digest.update(entries.paths)
         digest.update(entries.ends.data)
-        self.key = digest.hexdigest()[:16]
+        self.key = f"shards-{digest.hexdigest()[:16]}"
 
     def compute(
-        self, numbers: Iterable[int], on_image: Callable[[], None]
-    ) -> Iterator[tuple[int, Callable[[Path], None]]]:
+        self, numbers: Iterable[int], on_progress: Callable[[Progress], None]
+    ) -> Iterator[tuple[int, Callable[[Path], object]]]:
         """Yield the number of each of these shards, in order, and what writes its files into a folder.
 
-        Images are checked ahead, so `numbers` is consumed ahead. `on_image` is called after each image.
+        Images are checked ahead, so `numbers` is consumed ahead. Progress counts images. Raises
+        ImportStopped.
         """
+        images_of_all, done = sum(self.sizes), 0
         begun, checked = deque[int](), list[CheckedImage | Rejection]()
         size = task_size(sum(self.sizes), self._threads)
 
@@ -76,7 +85,10 @@ class ImportPass:
         for outcomes in check_in_order(self._source, tasks(), self._threads, check_budget(self._limits)):
             for outcome in outcomes:
                 checked.append(outcome)
-                on_image()
+                done += 1
+                if self._should_stop():
+                    raise ImportStopped
+                on_progress(Progress(0, 1, done, images_of_all, 0.0))
             images = self._shards[begun[0]]
             if len(checked) == len(images):
                 yield begun.popleft(), partial(self._write, images, checked)
@@ -105,24 +117,13 @@ class ImportPass:
         (folder / LISTS_FILE).write_text(json.dumps(lists), encoding="utf-8")
 
 
-ComputeShards = Callable[[ImportPass, Callable[[int], None]], ShardFolder]
-"""Has every shard computed, calls its second argument with the number of images that are checked, and returns
-where the shards are."""
-
-
-def shards_below(folder: Path) -> ComputeShards:
-    """Computes all shards here, in folders below the new `folder`."""
-
-    def compute(import_pass: ImportPass, on_checked: Callable[[int], None]) -> ShardFolder:
-        done = count(1)
-        for number, write in import_pass.compute(
-            range(len(import_pass.sizes)), lambda: on_checked(next(done))
-        ):
-            folder_of(number).mkdir(parents=True)
-            write(folder_of(number))
-        return folder_of
+def compute_below(folder: Path, sharded: ImportPass, on_progress: Callable[[Progress], None]) -> ShardFolder:
+    """Compute all shards here, in folders below the new `folder`."""
 
     def folder_of(number: int) -> Path:
         return folder / f"{number:06}"
 
-    return compute
+    for number, write in sharded.compute(range(len(sharded.sizes)), on_progress):
+        folder_of(number).mkdir(parents=True)
+        write(folder_of(number))
+    return folder_of

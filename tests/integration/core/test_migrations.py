@@ -99,7 +99,7 @@ def test_the_rows_of_the_first_release_are_kept(empty: str) -> None:
     assert all(before.values())
     before["models"] = [model | {"evaluations": {}} for model in before["models"]]
     before["reviews"] = [review | {"needed": None} for review in before["reviews"]]
-    assert read(empty) == before
+    assert read(empty) == before | {"passes": []}
     with closing(Database(empty)) as database, database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from core.notifications import QUEUE, SHARD_QUEUE, JobNotifier
+from core.notifications import QUEUE, JobNotifier
 from tests.support.brokers import redis_server
 from tests.support.waits import wait_until
 
@@ -73,21 +73,3 @@ def test_closing_awaits_one_message_and_not_all() -> None:
         gate.set()
         closing.result()
     assert held.sent == 1
-
-
-def test_shards_are_messages_of_a_queue_of_their_own_in_order(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as (broker, _), closing(JobNotifier(broker)) as notifier:
-        notifier.offer_shards([{"number": number} for number in range(3)])
-        notifier._pool.submit(int).result()
-        assert notifier.celery is not None
-        with notifier.celery.connection_for_read() as connection:
-            with connection.SimpleQueue(SHARD_QUEUE) as queue:
-                numbers = [queue.get(timeout=10).payload[0][0]["number"] for _ in range(3)]
-    assert numbers == [0, 1, 2]
-
-
-def test_shards_that_no_broker_takes_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    with closing(JobNotifier("redis://127.0.0.1:1/0")) as notifier:
-        notifier.offer_shards([{"number": number} for number in range(3)])
-        notifier._pool.submit(int).result()
-    assert caplog.text.count("shards were not offered") == 1

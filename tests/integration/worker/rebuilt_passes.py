@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker.child.passes import rebuilt_pass
 from worker.passes.shards import ShardedPass
-from worker.shard_tasks import PassSpec
+from worker.protocol import PassSpec
 from worker.stages.context import StageContext
 
 
@@ -13,9 +13,9 @@ def rebuilt(context: StageContext, own: ShardedPass) -> ShardedPass:
     assert own.arguments is not None
     spec = PassSpec(
         stage=context.stage,
-        pass_name=own.name,
+        name=own.name,
         arguments=own.arguments,
-        key=own.key,
+        key=context.key_of(own),
         title=own.title,
         kind="cpu",
         threads=1,

@@ -13,9 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 
 DATA = Path(os.environ["MASKTUNE_DATA_DIR"])
 SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+ORDERS = SimpleQueue[bytes]()
+"""What the supervisor has said."""
 
 
 def say(message: dict[str, object]) -> None:
@@ -35,6 +40,15 @@ def wait_for(name: str) -> None:
         time.sleep(0.02)
 
 
+def read_order(name: str) -> None:
+    """Add the next line with shards to a file of this name in the data folder."""
+    line = b""
+    while b'"numbers"' not in line:
+        line = ORDERS.get()
+    with (DATA / name).open("ab") as file:
+        file.write(line)
+
+
 def ignore_sigterm(_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -47,8 +61,9 @@ def watch(_: object) -> None:
 
 
 def end_with_stdin() -> None:
-    while os.read(0, 1 << 16):
-        pass
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        for line in stdin:
+            ORDERS.put(line)
     os._exit(1)
 
 
@@ -57,6 +72,7 @@ STEPS: dict[str, Callable[..., object]] = {
     "raw": lambda text: print(text, flush=True),  # noqa: T201
     "sleep": time.sleep,
     "await": wait_for,
+    "order": read_order,
     "exit": os._exit,
     "signal": lambda number: os.kill(os.getpid(), number),
     "spawn_stray": spawn_stray,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import undefer
 
 from core import schema
 from core.notifications import JobNotifier
@@ -20,7 +21,7 @@ from core.queries import events, jobs
 from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from core.tables import EventRow, JobRow
+from core.tables import EventRow, JobRow, PassRow
 from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
 from tests.support.jobs.real_jobs import add_dataset, add_import, add_job
 from tests.support.servers import Redis
@@ -107,6 +108,13 @@ class Service:
     def job(self, job_id: str) -> JobRow:
         with self.database.read() as session:
             return jobs.get(session, job_id)
+
+    def shards_of_pass(self, job_id: str) -> tuple[set[str], set[str]]:
+        """The names of all shards of the job's pass, and of those that somebody has taken."""
+        with self.database.read() as session:
+            row = session.get_one(PassRow, job_id, options=[undefer(PassRow.numbers)])
+        names = [f"{number:06}" for number in row.numbers]
+        return set(names), set(names[: row.taken])
 
     def events(self, job_id: str) -> list[EventRow]:
         with self.database.read() as session:

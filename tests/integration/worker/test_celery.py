@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
-from celery.exceptions import Reject
 
-from core.notifications import COMPUTE_SHARD, QUEUE, RUN_JOB, SHARD_QUEUE
+from core.notifications import QUEUE, RUN_JOB
 from core.settings import Settings
 from tests.integration.worker.service import Service
 from tests.support.brokers import redis_server
 from tests.support.waits import PATIENCE, wait_until
-from tests.unit.worker.test_shard_tasks import TASK
 from worker.celery import make_worker
 from worker.runtime import Runtime, environment
 
@@ -35,20 +32,6 @@ def test_its_task_wakes_the_slots(runtime: Runtime) -> None:
     assert runtime.wakeup.calls == 1
 
 
-def test_a_shard_goes_to_a_slot_that_waits(runtime: Runtime) -> None:
-    with ThreadPoolExecutor() as pool:
-        task = pool.submit(runtime.shards.take, lambda _: True, 60)
-        make_worker(runtime).tasks[COMPUTE_SHARD](TASK.to_json())
-        assert task.result() == TASK
-
-
-def test_a_shard_that_no_slot_takes_goes_back_to_the_queue(runtime: Runtime) -> None:
-    with pytest.raises(Reject) as rejected:
-        make_worker(runtime).tasks[COMPUTE_SHARD](TASK.to_json())
-    assert rejected.value.requeue
-    assert runtime.wakeup.calls == 1, "the slots were woken for it"
-
-
 JUNK = (b"no message", b"{}", b'{"body": "x"}', b'{"properties": {}}', b"[]")
 
 
@@ -58,10 +41,9 @@ def test_what_is_no_message_in_the_queue_ends_no_worker(tmp_path: Path) -> None:
         service = Service(Settings(data_dir=tmp_path, broker_url=url, spare_children=False), dataset_id="")
         with closing(service):
             worker = service.start_worker()
-            for queue in (QUEUE, SHARD_QUEUE):
-                client.lpush(queue, *JUNK)
+            client.lpush(QUEUE, *JUNK)
             service.notifier.notify("job_1")
-            wait_until(lambda: bool(worker.poll()) or not (client.llen(QUEUE) or client.llen(SHARD_QUEUE)))
+            wait_until(lambda: bool(worker.poll()) or client.llen(QUEUE) == 0)
             service.notifier.notify("job_2")
             wait_until(lambda: bool(worker.poll()) or client.llen(QUEUE) == 0, service.log)
             worker.terminate()

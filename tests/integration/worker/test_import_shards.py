@@ -90,10 +90,7 @@ def _source(service: Service, images: Path, kind: str) -> dict[str, str]:
 
 def _shards(service: Service, job_id: str) -> set[str]:
     """The numbers of those that are whole."""
-    return _numbers(service, f"{service.artifacts.root}/jobs/{job_id}/work/shards-{'?' * 16}")
-
-
-def _numbers(service: Service, folders: str) -> set[str]:
+    folders = f"{service.artifacts.root}/jobs/{job_id}/work/shards-*"
     return {Path(path).parent.name for path in service.artifacts.fs.glob(f"{folders}/*/.complete")}
 
 
@@ -147,10 +144,13 @@ def _check_nothing_is_left(service: Service) -> None:
 def test_an_idle_worker_checks_images_of_an_import(service: Service, images: Path, kind: str) -> None:
     source = _source(service, images, kind)
     _, job_id, group = _held_after_its_first_shard(service, source)
-    begun = _numbers(service, f"{service.artifacts.root}/jobs/{job_id}/work/shards-*-begun-*")
-    held = begun - _shards(service, job_id)  # which others leave to the job
     helper = service.start_worker()
-    _await_shards(service, job_id, SHARDS - len(held))
+
+    def all_taken() -> bool:
+        every, taken = service.shards_of_pass(job_id)
+        return taken == every
+
+    wait_until(all_taken, service.log)
     os.killpg(group, signal.SIGCONT)
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert job.attempt == 1

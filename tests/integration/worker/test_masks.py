@@ -16,7 +16,7 @@ from models.run import Progress, Stopped, ignore_progress
 from models.saliency import METHODS
 from tests.integration.worker.rebuilt_passes import rebuilt
 from tests.integration.worker.report.test_saliency import bench
-from worker.passes.shards import put_shard, shard_key
+from worker.passes.shards import put_shard
 from worker.stages import features
 from worker.stages.context import StageContext
 from worker.stages.mask import MaskPass, mask
@@ -77,10 +77,10 @@ def test_joined_shards_are_the_mask_set_of_one_pass(
 
     assert own.sizes == sizes
     for number, write in _rebuilt(context, own).compute([len(sizes) - 1, 0], ignore_progress):
-        assert put_shard(context.artifacts, own, number, write)
+        assert put_shard(context.artifacts, context.key_of(own), number, write)
     sharded = mask(context)
     assert _files(context.artifacts.folder(sharded.artifact)) == _files(tmp_path / "whole")
-    assert not context.artifacts.names(own.key), "the shards go when they are joined"
+    assert not context.artifacts.names(context.key_of(own)), "the shards go when they are joined"
     seconds, rate = sharded.summary.seconds, sharded.summary.images_per_second
     assert sharded.summary == replace(summary, seconds=seconds, images_per_second=rate)
 
@@ -89,11 +89,11 @@ def test_what_was_measured_for_auto_is_told_to_other_workers(tmp_path: Path) -> 
     context = _job(tmp_path, {"sigmas": "auto"})
     own = _pass(context)
     ((number, write),) = _rebuilt(context, own).compute([1], ignore_progress)
-    put_shard(context.artifacts, own, number, write)
+    put_shard(context.artifacts, context.key_of(own), number, write)
     ((_, write),) = own.compute([1], ignore_progress)
     (tmp_path / "own").mkdir()
     write(tmp_path / "own")
-    folder = context.artifacts.folder(shard_key(own.key, 1))
+    folder = context.artifacts.folder(context.key_of(own, 1))
     assert _files(folder) == _files(tmp_path / "own")
     assert b'"sigmas": 1.25' in _files(folder)["mask_set.json"]
 
@@ -114,9 +114,9 @@ def test_other_masks_have_other_keys(tmp_path: Path) -> None:
 
 def test_a_stopped_stage_goes_on_from_its_shards(tmp_path: Path) -> None:
     context, reports = _job(tmp_path, {"sigmas": 1.0}), list[Progress]()
-    key = shard_key(_pass(context).key, 1)
+    key = context.key_of(_pass(context), 0)
     with pytest.raises(Stopped):
         mask(replace(context, should_stop=lambda: context.artifacts.exists(key)))
     assert not context.artifacts.exists(context.key(Stage.MASK))
     assert mask(replace(context, on_progress=reports.append)).summary.images == IMAGES
-    assert reports[0].step >= 9
+    assert reports[0].step >= 8

@@ -30,7 +30,7 @@ from tests.support.waits import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-SHARDS, TRAINING_SHARDS = 8, 5
+SHARDS = 8
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def service(tmp_path: Path, store: Path, redis: Redis) -> Iterator[Service]:
 def _shards(service: Service, job_id: str, kind: str) -> list[str]:
     """Those of predictions, of early stages, or of a pass whose key begins with this `kind`."""
     work = Path(service.artifacts.root) / f"jobs/{job_id}/work"
-    return sorted(path.name for path in work.glob(f"{kind}-*/[0-9]*") if "begun" not in path.parent.name)
+    return sorted(path.name for path in work.glob(f"{kind}-*/[0-9]*"))
 
 
 def _await_shards(service: Service, job_id: str, count: int, *, kind: str = "*") -> None:
@@ -96,7 +96,7 @@ def _await_shards(service: Service, job_id: str, count: int, *, kind: str = "*")
 def _held_after_its_first_shard(
     service: Service, add: Callable[[Service], str] = add_prediction, *, kind: str = "*"
 ) -> tuple[str, int]:
-    """A job whose own child is stopped after the first shard that it makes, the last of all; and its pid."""
+    """A job whose own child is stopped after the first shard that it makes; and its pid."""
     service.start_worker()
     job_id = add(service)
     _await_shards(service, job_id, 1, kind=kind)
@@ -105,16 +105,15 @@ def _held_after_its_first_shard(
     return job_id, child
 
 
-def _helped_but_for_its_own(
-    service: Service, job_id: str, count: int, *, kind: str = "*", helpers: int = 1
-) -> subprocess.Popen[bytes]:
-    """The last of so many `helpers` that have computed all of `count` shards but those that the stopped child
-    has begun."""
-    work = Path(service.artifacts.root) / f"jobs/{job_id}/work"
-    begun = {path.name for path in work.glob(f"{kind}-*begun*/[0-9]*")}
-    held = begun.difference(_shards(service, job_id, kind))
+def _helped(service: Service, job_id: str, *, helpers: int = 1) -> subprocess.Popen[bytes]:
+    """The last of so many `helpers` that have taken all shards which the stopped child has not."""
     started = [service.start_worker() for _ in range(helpers)]
-    _await_shards(service, job_id, count - len(held), kind=kind)
+
+    def all_taken() -> bool:
+        every, taken = service.shards_of_pass(job_id)
+        return taken == every
+
+    wait_until(all_taken, service.log)
     return started[-1]
 
 
@@ -137,7 +136,7 @@ def _check_equal(service: Service, job_id: str, unhelped: Unhelped) -> None:
 
 def test_an_idle_worker_computes_what_the_job_has_not(service: Service, unhelped: Unhelped) -> None:
     job_id, child = _held_after_its_first_shard(service)
-    helper = _helped_but_for_its_own(service, job_id, SHARDS)
+    helper = _helped(service, job_id)
     os.kill(child, signal.SIGCONT)
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert job.attempt == 1
@@ -195,7 +194,7 @@ def test_workers_compute_the_features_of_a_training_together(
 ) -> None:
     """Of early stages too, whose axes are fitted once all shards of the first images are there."""
     job_id, child = _held_after_its_first_shard(service, add_training_of_a_head)
-    _helped_but_for_its_own(service, job_id, TRAINING_SHARDS, helpers=workers - 1)
+    _helped(service, job_id, helpers=workers - 1)
     os.kill(child, signal.SIGCONT)
     together = service.await_state(job_id, JobState.SUCCEEDED)
     assert any("early stages" in line and "by other workers" in line for line in service.log_lines(job_id))
@@ -205,7 +204,7 @@ def test_workers_compute_the_features_of_a_training_together(
 
 def test_workers_compute_the_masks_of_a_training_together(service: Service, unhelped: Unhelped) -> None:
     job_id, child = _held_after_its_first_shard(service, add_masktune, kind="masks")
-    _helped_but_for_its_own(service, job_id, TRAINING_SHARDS, kind="masks")
+    _helped(service, job_id)
     os.kill(child, signal.SIGCONT)
     together = service.await_state(job_id, JobState.SUCCEEDED)
     assert any(line.startswith("masks: ") and "by other" in line for line in service.log_lines(job_id))

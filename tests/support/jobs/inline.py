@@ -20,6 +20,13 @@ from worker.supervisor.spec_builder import build_spec
 from worker.workspace import Workspace
 
 
+class _Job(Job):
+    """Takes no shards from a supervisor, which there is not."""
+
+    def _share(self, *_: object) -> None:
+        return None
+
+
 def _never() -> bool:
     return False
 
@@ -45,7 +52,7 @@ def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bo
 def _messages(runtime: Runtime, spec: Spec, should_stop: Callable[[], bool]) -> tuple[int, list[Message]]:
     settings = runtime.settings
     with tempfile.TemporaryFile() as reports:
-        job = Job(
+        job = _Job(
             spec=spec,
             settings=settings,
             artifacts=runtime.artifacts,

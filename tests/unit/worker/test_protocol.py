@@ -110,11 +110,6 @@ def test_only_the_first_attempt_of_a_job_that_was_never_resumed_begins_it(
     assert _spec(attempt, resumed).begins is begins
 
 
-def test_no_two_attempts_at_a_job_have_the_same_name() -> None:
-    attempts = [(1, 0), (2, 0), (11, 0), (1, 1), (2, 1), (1, 10)]
-    assert len({_spec(attempt, resumed).attempt_name for attempt, resumed in attempts}) == 6
-
-
 def _spec(attempt: int, resumed: int) -> Spec:
     return Spec(
         job_id="job_1", kind=JobKind.ERM, attempt=attempt, resumed=resumed, stages=(), params=TRAINING

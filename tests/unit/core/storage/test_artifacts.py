@@ -115,17 +115,6 @@ def test_of_doubles_put_at_once_one_is_there(store: Artifacts, tmp_path: Path) -
         assert [p.name for p in Path(store.root, "jobs/j/work/shards").iterdir()] == ["000001"]
 
 
-def test_one_of_many_gets_what_all_claim(store: Artifacts) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(lambda _: store.claim("jobs/j/work/begun/000001"), range(8)))
-    assert any(got)
-    assert not store.local or sum(got) == 1
-    assert not store.claim("jobs/j/work/begun/000001")
-    assert store.names("jobs/j/work/begun") == {"000001"}
-    store.delete("jobs/j/work/begun")
-    assert store.claim("jobs/j/work/begun/000001")
-
-
 def test_names_are_those_of_whole_artifacts(store: Artifacts, tmp_path: Path) -> None:
     assert store.names("jobs/j/work/shards") == set()
     _put_if_absent(store, tmp_path / "first", "1")

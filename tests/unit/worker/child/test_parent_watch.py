@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import replace
+from dataclasses import asdict
+from queue import SimpleQueue
+from unittest.mock import patch
 
 import pytest
 
-from tests.unit.worker.test_shard_tasks import TASK
-from worker.child.pipes import ParentWatch
-from worker.protocol import deadline_line, shard_line
+from masktune.contract.vocabulary import Stage
+from worker.child.pipes import ParentWatch, Reporter, ShardOrder, ShardRequests
+from worker.protocol import PassSpec, deadline_line, shards_line
 
 
 def test_the_first_line_is_read_whole_however_it_comes() -> None:
@@ -30,12 +33,42 @@ def test_a_pipe_that_ends_without_a_line_is_an_end_of_file() -> None:
     os.close(reading)
 
 
-def test_shards_come_between_deadlines() -> None:
+SPEC = PassSpec(
+    stage=Stage.PREDICT,
+    name="predictions",
+    arguments={"split": "train", "model": None},
+    key="jobs/job_1/work/predictions",
+    title="predictions",
+    kind="cpu",
+    threads=2,
+)
+
+
+def test_shards_and_their_pass_come_between_deadlines() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"spec\n")
     parent = ParentWatch(reading)
     parent.first_line()
-    tasks = [TASK, replace(TASK, number=3)]
-    os.write(writing, b"\n".join([deadline_line(1e12), *map(shard_line, tasks), b""]))
+    lines = [deadline_line(1e12), shards_line(SPEC.key, [], asdict(SPEC)), shards_line(SPEC.key, [7, 3])]
+    os.write(writing, b"\n".join([*lines, b""]))
     parent.watch()
-    assert [parent.shards.get(timeout=60) for _ in tasks] == tasks
+    orders = [parent.orders.get(timeout=60) for _ in range(2)]
+    assert orders == [ShardOrder(SPEC.key, [], SPEC), ShardOrder(SPEC.key, [7, 3], None)]
+    assert orders[0].opened is not None
+    assert orders[0].opened.stage is Stage.PREDICT
+
+
+def test_a_request_for_shards_is_made_once_until_it_is_answered() -> None:
+    reading, writing = os.pipe()
+    orders = SimpleQueue[ShardOrder]()
+    requests = ShardRequests("new", Reporter(writing), orders)
+    with patch("worker.child.pipes._ANSWER_SECONDS", 0.0):
+        assert requests.take(2) is None
+        orders.put(ShardOrder("old", [1], None))
+        assert requests.take(3) is None, "shards of another pass"
+        orders.put(ShardOrder("new", [0, 1], None))
+        assert requests.take(4) == [0, 1]
+        assert requests.take(5) is None
+    os.close(writing)
+    with os.fdopen(reading) as messages:
+        assert [json.loads(line)["count"] for line in messages] == [2, 5]

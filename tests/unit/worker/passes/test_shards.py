@@ -1,4 +1,4 @@
-"""The loop over a pass: from the last shard to the first, without what is there when it comes to it."""
+"""The run of a pass: it computes the shards that it takes, and at the end those that others did not put."""
 
 from __future__ import annotations
 
@@ -11,15 +11,9 @@ import pytest
 
 from core.storage.artifacts import Artifacts
 from models.run import Progress, Stopped, ignore_progress
-from worker.passes.shards import (
-    Arguments,
-    OnProgress,
-    ShardCounts,
-    compute_missing,
-    compute_shard,
-    put_shard,
-    shard_key,
-)
+from worker.passes.shards import Arguments, OnProgress, PassRun, ShardCounts, Take, put_shard, shard_key
+
+KEY = "jobs/job_1/work/numbers"
 
 
 def _write(number: int, folder: Path) -> None:
@@ -32,7 +26,7 @@ class Numbers:
     name = title = "numbers"
 
     def __init__(self, sizes: Sequence[int], before: Callable[[int], object] = lambda _: None) -> None:
-        self.key, self.sizes, self.before = "jobs/job_1/work/numbers", sizes, before
+        self.key, self.sizes, self.before = "numbers", sizes, before
         self.arguments: Arguments | None = {}
         self.computed: list[int] = []
 
@@ -51,99 +45,109 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
     return Artifacts(address, cache=tmp_path / "cache")
 
 
-def _put(store: Artifacts, sharded: Numbers, number: int) -> bool:
-    return put_shard(store, sharded, number, partial(_write, number))
+def _put(store: Artifacts, number: int) -> bool:
+    return put_shard(store, KEY, number, partial(_write, number))
 
 
-def _begin(store: Artifacts, sharded: Numbers, numbers: Sequence[int]) -> None:
-    """Begin these shards as helpers do whose processes are then killed."""
+class Row:
+    """What is left to take of a pass: `others` take these numbers before; `away` is how often nobody says."""
 
-    def end(_: int) -> None:
-        raise KeyboardInterrupt
+    def __init__(self, *, others: int = 0, away: int = 0) -> None:
+        self.others, self.away = others, away
+        self.shared = list[int]()
+        self.counts = list[int]()
 
-    for number in numbers:
-        with pytest.raises(KeyboardInterrupt):
-            compute_shard(Numbers(sharded.sizes, end), store, number, attempt="0-1")
+    def share(self, numbers: Sequence[int]) -> Take:
+        self.shared = list(numbers)
+        self.left = self.shared[self.others :]
+        return self.take
+
+    def take(self, count: int) -> list[int] | None:
+        if self.away:
+            self.away -= 1
+            return None
+        self.counts.append(count)
+        taken, self.left = self.left[:count], self.left[count:]
+        return taken
 
 
-def _compute_missing(
+def _run(
     sharded: Numbers,
     store: Artifacts,
     on_progress: OnProgress = ignore_progress,
-    offer: Callable[[Sequence[int]], bool] = lambda _: True,
+    share: Callable[[Sequence[int]], Take | None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ShardCounts:
-    return compute_missing(sharded, store, on_progress, offer, attempt="0-1", should_stop=should_stop)
+    return PassRun(sharded, store, KEY, on_progress, share=share, should_stop=should_stop).run()
 
 
 def _parts(store: Artifacts, sharded: Numbers) -> list[str]:
-    keys = (shard_key(sharded.key, number) for number in range(len(sharded.sizes)))
+    keys = (shard_key(KEY, number) for number in range(len(sharded.sizes)))
     return [store.file(key, "part").read_text() for key in keys]
 
 
-def test_alone_it_computes_all_and_offers_them_in_the_other_order(store: Artifacts) -> None:
-    sharded, offered, reports = Numbers([4, 4, 4, 2]), list[int](), list[Progress]()
-
-    def offer(numbers: Sequence[int]) -> bool:
-        offered.extend(numbers)
-        return True
-
-    counts = _compute_missing(sharded, store, reports.append, offer)
-    assert sharded.computed == [3, 2, 1, 0]
-    assert offered == [0, 1, 2, 3]
-    assert (counts.here, counts.others, counts.doubles) == (4, 0, 0)
-    assert [(p.step, p.steps) for p in reports if p.checkpoint] == [(2, 14), (6, 14), (10, 14), (14, 14)]
+@pytest.mark.parametrize("shared", [True, False])
+def test_alone_it_computes_all(shared: bool, store: Artifacts) -> None:
+    sharded, row, reports = Numbers([4, 4, 4, 2]), Row(), list[Progress]()
+    counts = _run(sharded, store, reports.append, row.share if shared else lambda _: None)
+    assert sharded.computed == [0, 1, 2, 3]
+    assert row.shared == ([0, 1, 2, 3] if shared else [])
+    assert counts[:3] == (4, 0, 0)
+    assert [(p.step, p.steps) for p in reports if p.checkpoint] == [(4, 14), (8, 14), (12, 14), (14, 14)]
     assert _parts(store, sharded) == ["0", "1", "2", "3"]
 
 
-def test_what_others_have_put_meanwhile_is_left_out(store: Artifacts) -> None:
-    sharded = Numbers([4] * 5, lambda number: number == 4 and [_put(store, sharded, n) for n in (0, 1, 2)])
-    counts = _compute_missing(sharded, store)
-    assert sharded.computed == [4, 3]
-    assert (counts.here, counts.others, counts.doubles) == (2, 3, 0)
+def test_it_takes_few_shards_at_a_time_and_more_of_fast_ones(store: Artifacts) -> None:
+    row = Row()
+    _run(Numbers([4] * 100), store, share=row.share)
+    assert row.counts[0] == 1
+    assert max(row.counts) == 8
+
+
+def test_what_others_took_and_put_is_left_out(store: Artifacts) -> None:
+    sharded = Numbers([4] * 5, lambda number: number == 3 and [_put(store, n) for n in (0, 1, 2)])
+    counts = _run(sharded, store, share=Row(others=3).share)
+    assert sharded.computed == [3, 4]
+    assert counts[:3] == (2, 3, 0)
     assert counts.in_words() == "2 shards were computed here, 3 by other workers"
 
 
 def test_a_shard_that_is_put_while_it_is_computed_is_a_double(store: Artifacts) -> None:
-    sharded = Numbers([4, 4, 4], lambda number: number == 1 and _put(store, sharded, 1))
-    counts = _compute_missing(sharded, store)
-    assert (counts.here, counts.others, counts.doubles) == (3, 1, 1)
+    counts = _run(Numbers([4, 4, 4], lambda number: number == 1 and _put(store, 1)), store)
+    assert counts[:3] == (3, 1, 1)
     assert "1 by other workers, 1 of them by both" in counts.in_words()
 
 
-def test_what_others_have_begun_is_left_to_them_and_awaited(store: Artifacts) -> None:
+def test_what_others_took_is_left_to_them_and_awaited(store: Artifacts) -> None:
     def ends_meanwhile() -> bool:
         """Asked when the job has nothing else to do."""
-        return not _put(store, sharded, 0)
+        return not _put(store, 0)
 
     sharded = Numbers([4, 4, 4])
-    _begin(store, sharded, [0])
-    counts = _compute_missing(sharded, store, should_stop=ends_meanwhile)
-    assert sharded.computed == [2, 1]
-    assert (counts.here, counts.others, counts.doubles) == (2, 1, 0)
+    counts = _run(sharded, store, share=Row(others=1).share, should_stop=ends_meanwhile)
+    assert sharded.computed == [1, 2]
+    assert counts[:3] == (2, 1, 0)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_what_others_have_begun_and_left_is_computed_at_last(stopped: bool, store: Artifacts) -> None:
+def test_what_others_took_and_did_not_put_is_computed_at_the_end(stopped: bool, store: Artifacts) -> None:
     sharded = Numbers([4, 4, 4, 4])
-    _begin(store, sharded, [1, 2])
-    counts = _compute_missing(sharded, store, should_stop=lambda: stopped)
-    assert sharded.computed == [3, 0, 2, 1]
-    assert (counts.here, counts.others, counts.doubles) == (4, 0, 0)
+    counts = _run(sharded, store, share=Row(others=2).share, should_stop=lambda: stopped)
+    assert sharded.computed == [2, 3, 0, 1]
+    assert counts[:3] == (4, 0, 0)
 
 
-def test_nobody_begins_what_another_has_begun_in_the_same_attempt(store: Artifacts) -> None:
-    first, second = Numbers([4, 4]), Numbers([4, 4])
-    _begin(store, first, [1])
-    doubles = [compute_shard(second, store, number, attempt="0-1") for number in (0, 1)]
-    assert (doubles, second.computed) == ([False, False], [0])
-    assert not compute_shard(second, store, 1, attempt="0-2")
-    assert _parts(store, second) == ["0", "1"]
+def test_while_the_database_is_away_it_goes_on_from_the_last_shard(store: Artifacts) -> None:
+    sharded = Numbers([4] * 6)
+    counts = _run(sharded, store, share=Row(away=2).share)
+    assert sharded.computed == [5, 4, 0, 1, 2, 3], "none is computed twice"
+    assert counts[:3] == (6, 0, 0)
 
 
-def test_a_helper_says_that_the_job_did_not_wait_for_its_shard(store: Artifacts) -> None:
-    sharded = Numbers([4, 4], lambda number: _put(store, sharded, number))
-    assert compute_shard(sharded, store, 0, attempt="0-1")
+def test_a_database_that_stays_away_costs_no_shard(store: Artifacts) -> None:
+    sharded = Numbers([4] * 3)
+    assert _run(sharded, store, share=Row(away=1000).share).here == 3
+    assert sharded.computed == [2, 1, 0]
 
 
 class SlowStore(Artifacts):
@@ -163,38 +167,37 @@ class SlowStore(Artifacts):
 
 def test_it_lists_what_is_there_seldom_and_asks_for_no_shard_that_it_has_listed(tmp_path: Path) -> None:
     store = SlowStore(f"memory://{tmp_path.name}", cache=tmp_path / "cache")
-    sharded = Numbers([4] * 40, lambda number: number == 39 and [_put(store, sharded, n) for n in range(30)])
+    sharded = Numbers([4] * 40, lambda number: number == 30 and [_put(store, n) for n in range(30)])
     reports = list[Progress]()
-    counts = _compute_missing(sharded, store, reports.append)
-    assert (counts.here, counts.others) == (10, 30)
+    counts = _run(sharded, store, reports.append, Row(others=30).share)
+    assert counts[:2] == (10, 30)
     assert [p.step for p in reports] == list(range(31 * 4, 41 * 4, 4))
     assert store.listings == 2
-    assert store.questions.count(shard_key(sharded.key, 0)) == 1  # when it was put
-    assert sum("-begun-" in key for key in store.questions) == 10  # claims of those that it computes
+    assert store.questions.count(shard_key(KEY, 0)) == 1  # when it was put
 
 
 def test_a_pass_that_was_stopped_goes_on_with_what_is_missing(store: Artifacts) -> None:
     def stop(number: int) -> None:
-        if number == 0:
+        if number == 2:
             raise Stopped
 
     with pytest.raises(Stopped):
-        _compute_missing(Numbers([4, 4, 4], stop), store)
+        _run(Numbers([4, 4, 4], stop), store)
     resumed, reports = Numbers([4, 4, 4]), list[Progress]()
-    _compute_missing(resumed, store, reports.append)
-    assert resumed.computed == [0]
+    _run(resumed, store, reports.append)
+    assert resumed.computed == [2]
     assert reports[-1].step == 12
-    assert _compute_missing(Numbers([4, 4, 4]), store).images_per_second is None
+    assert _run(Numbers([4, 4, 4]), store).images_per_second is None
 
 
 @pytest.mark.parametrize(("sizes", "arguments"), [([4, 4], {}), ([4, 4, 4], None)])
-def test_a_short_pass_and_one_that_nobody_else_can_make_are_not_offered(
+def test_a_short_pass_and_one_that_nobody_else_can_make_are_not_shared(
     sizes: list[int], arguments: Arguments | None, store: Artifacts
 ) -> None:
     sharded = Numbers(sizes)
     sharded.arguments = arguments
-    _compute_missing(sharded, store, offer=lambda _: pytest.fail("it was offered"))
+    _run(sharded, store, share=lambda _: pytest.fail("it was shared"))
 
 
 def test_a_pass_over_nothing_has_no_shard(store: Artifacts) -> None:
-    assert _compute_missing(Numbers([]), store).here == 0
+    assert _run(Numbers([]), store).here == 0

@@ -22,7 +22,7 @@ from models.run import Progress
 from tests.support.import_context import import_context
 from worker.protocol import DatasetSpec
 from worker.stages.context import StageContext
-from worker.stages.import_ import import_, sharded_pass
+from worker.stages.import_ import import_, pass_of_job
 
 IMAGES = 20
 
@@ -90,11 +90,11 @@ def test_others_read_a_zip_by_range_where_there_may_be_any(
     with context.artifacts.writing(key) as folder:
         shutil.copy(_archived(context, format), folder / "archive")
     alone = _opened(tmp_path, {"upload": key})
-    beside = _opened(tmp_path, {"upload": key}, broker_url="redis://host")
-    passes = [sharded_pass(one, {}) for one in (alone, beside)]
-    assert [one.arguments for one in passes] == [None, {} if format == "zip" else None]
-    ours, others = (one.key.rpartition("/")[2] for one in passes)
-    assert ours == others
+    shared: list[dict[str, str]] = [{"broker_url": "redis://host"}, {"database_url": "postgresql://host/db"}]
+    passes = [pass_of_job(alone), *(pass_of_job(_opened(tmp_path, {"upload": key}, **one)) for one in shared)]
+    remote: dict[str, str | None] | None = {} if format == "zip" else None
+    assert [one.arguments for one in passes] == [None, remote, remote]
+    assert len({one.key for one in passes}) == 1
 
 
 @pytest.mark.parametrize("kind", ["zip", "folder", "parquet"])
@@ -113,13 +113,11 @@ def test_others_read_images_in_an_object_store(context: StageContext, tmp_path: 
     else:
         fs.put_file(str(_archived(context, kind)), f"{place}/images")
         place += "/images"
-    own, helpers = (
-        sharded_pass(_opened(tmp_path / host, {"address": place}), {}) for host in ("one", "other")
-    )
+    own, helpers = (pass_of_job(_opened(tmp_path / host, {"address": place})) for host in ("one", "other"))
     assert own.arguments == ({} if kind != "parquet" else None)
-    assert own.key.rpartition("/")[2] == helpers.key.rpartition("/")[2]
+    assert own.key == helpers.key
     assert sum(own.sizes) == IMAGES
 
 
 def test_a_folder_here_may_be_another_on_another_host(context: StageContext) -> None:
-    assert sharded_pass(context, {}).arguments is None
+    assert pass_of_job(context).arguments is None

@@ -64,7 +64,7 @@ def test_a_folder_becomes_a_store(tmp_path: Path, make_tree: MakeTree, pets: Pet
         make_tree(files),
         tmp_path / "ds",
         ImportOptions(name="pets", seed=5),
-        on_progress=lambda done, total: calls.append((done, total)),
+        on_progress=lambda progress: calls.append((progress.step, progress.steps)),
     )
     assert (report.state, report.count, report.classes, report.rejected) == ("ready", 20, ("cat", "dog"), ())
     store = Store.open(tmp_path / "ds")

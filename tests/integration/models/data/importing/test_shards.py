@@ -16,6 +16,7 @@ from models.data.importing.remote import RemoteZip
 from models.data.importing.shards import SHARD_ENTRIES, ImportPass
 from models.data.importing.sources import ArraySource
 from models.data.report import ProblemCode
+from models.run import ignore_progress
 from tests.unit.models.data.conftest import MakeImage
 
 
@@ -24,10 +25,14 @@ def digits() -> ArraySource:
     return ArraySource("digits", make_builtin("digits", BuiltinOptions()))
 
 
+def pass_over(source: ArraySource, limits: ImageLimits | None = None, *, threads: int = 1) -> ImportPass:
+    return ImportPass(source, limits or ImageLimits(), threads, lambda: False)
+
+
 def computed(shards: ImportPass, numbers: list[int], folder: Path) -> dict[tuple[int, str], bytes]:
     """The files of these shards."""
     files = dict[tuple[int, str], bytes]()
-    for number, write in shards.compute(numbers, lambda: None):
+    for number, write in shards.compute(numbers, ignore_progress):
         place = folder / str(number)
         place.mkdir(parents=True)
         write(place)
@@ -38,11 +43,11 @@ def computed(shards: ImportPass, numbers: list[int], folder: Path) -> dict[tuple
 
 def test_a_shard_is_the_same_whichever_are_computed_with_it(digits: ArraySource, tmp_path: Path) -> None:
     count = len(digits.manifest.entries)
-    shards = ImportPass(digits, ImageLimits(), 1)
+    shards = pass_over(digits)
     last = count % SHARD_ENTRIES
     assert shards.sizes == [*[SHARD_ENTRIES] * (count // SHARD_ENTRIES), last]
     whole = computed(shards, [0, 1, 2, 3], tmp_path / "whole")
-    some = computed(ImportPass(digits, ImageLimits(), 3), [3, 1], tmp_path / "some")
+    some = computed(pass_over(digits, threads=3), [3, 1], tmp_path / "some")
     assert {number for number, _ in some} == {1, 3}
     assert some == {place: content for place, content in whole.items() if place[0] in (1, 3)}
 
@@ -50,11 +55,11 @@ def test_a_shard_is_the_same_whichever_are_computed_with_it(digits: ArraySource,
 def test_other_limits_or_images_are_another_pass(digits: ArraySource) -> None:
     others = ArraySource("digits", make_builtin("digits", BuiltinOptions(seed=1)))
     keys = {
-        ImportPass(source, ImageLimits(max_bytes=most), threads).key
+        pass_over(source, ImageLimits(max_bytes=most), threads=threads).key
         for source, most, threads in ((digits, 1 << 20, 1), (digits, 1 << 20, 2), (digits, 1 << 21, 1))
     }
     assert len(keys) == 2
-    assert ImportPass(others, ImageLimits(), 1).key == ImportPass(digits, ImageLimits(), 1).key
+    assert pass_over(others).key == pass_over(digits).key
 
 
 class CountedZip:
