@@ -156,13 +156,8 @@ def add(
     occupies: int | None = None,
 ) -> DatasetRow:
     """Add the row and its import job."""
-    job = creation.add(
-        session,
-        JobKind.IMPORT,
-        dataset_id,
-        params={"format": request.format, "options": options, "seed": request.seed},
-        inputs={},
-    )
+    params: Json = {"format": request.format, "options": options, "seed": request.seed}
+    job = creation.add(session, JobKind.IMPORT, dataset_id, params=params, inputs={})
     return datasets.add(
         session,
         DatasetRow(

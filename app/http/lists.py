@@ -94,23 +94,16 @@ _METADATA: TypeAdapter[dict[str, str]] = TypeAdapter(Metadata)
 
 def _metadata_filter(description: str, *, barred: str, **limits: Any) -> Json:
     """For a route's `openapi_extra`. An exploded object declares parameters by a pattern of their names."""
-    return {
-        "parameters": [
-            {
-                "name": "metadata",
-                "in": "query",
-                "description": description,
-                "style": "form",
-                "explode": True,
-                "schema": {
-                    "type": "object",
-                    "propertyNames": {"pattern": rf"^metadata\.[^{barred}]+$"},
-                    **limits,
-                },
-                "example": {"metadata.site": "Bern"},
-            }
-        ]
+    parameter: Json = {
+        "name": "metadata",
+        "in": "query",
+        "description": description,
+        "style": "form",
+        "explode": True,
+        "schema": {"type": "object", "propertyNames": {"pattern": rf"^metadata\.[^{barred}]+$"}, **limits},
+        "example": {"metadata.site": "Bern"},
     }
+    return {"parameters": [parameter]}
 
 
 METADATA_FILTER = _metadata_filter(

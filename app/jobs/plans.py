@@ -271,15 +271,16 @@ class PlannedJob:
 
     def inputs_as_json(self) -> Json:
         """Assign the ids of the models now, so that a stage that runs twice writes the same artifacts."""
-        inputs: Json = {
-            "mask_set": self.mask_set,
-            "model": self.model,
-            "review": None if self.answers is None else self.answers.model_dump(mode="json"),
-            "model_ids": {arm.value: new_id("mdl") for arm in self.arms},
-            "judged": {arm.value: id for arm, id in self.judged.items()},
-            "trained_on": list(self.trained_on),
-        }
-        return {name: known for name, known in inputs.items() if known}
+        ids = {"mask_set": self.mask_set, "model": self.model}
+        inputs: Json = {name: id for name, id in ids.items() if id is not None}
+        if self.answers is not None:
+            inputs["review"] = self.answers.model_dump(mode="json")
+        if self.arms:
+            inputs["model_ids"] = {arm.value: new_id("mdl") for arm in self.arms}
+        if self.judged:
+            inputs["judged"] = {arm.value: id for arm, id in self.judged.items()}
+            inputs["trained_on"] = list(self.trained_on)
+        return inputs
 
 
 def _training(session: Session, request: ErmRequest | MasktuneRequest, *, arms: Sequence[Arm]) -> PlannedJob:

@@ -165,8 +165,6 @@ def _row(image: QueuedImage) -> ReviewItemRow:
 
 
 def _is_copy(session: Session, row: ReviewItemRow, of: MonitoredPromise | None) -> bool:
-    return (
-        review_queue.has_abstained_copy(session, row.model_id, row.sha256)
-        if of is None
-        else review_queue.has_audit_copy(session, of, row.sha256, row.subject_sha256)
-    )
+    if of is None:
+        return review_queue.has_abstained_copy(session, row.model_id, row.sha256)
+    return review_queue.has_audit_copy(session, of, row.sha256, row.subject_sha256)

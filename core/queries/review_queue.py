@@ -110,9 +110,8 @@ def where(model_id: str | None, kind: ReviewKind | None, state: str | None) -> l
 
 def every(session: Session, conditions: list[ColumnElement[bool]]) -> Iterator[ReviewItemRow]:
     """All items that meet the conditions, oldest first, some at a time."""
-    yield from session.scalars(
-        select(Item).where(*conditions).order_by(Item.created_at, Item.seq).execution_options(yield_per=500)
-    )
+    query = select(Item).where(*conditions).order_by(Item.created_at, Item.seq)
+    yield from session.scalars(query.execution_options(yield_per=500))
 
 
 def count_waiting(session: Session) -> int:
@@ -144,13 +143,14 @@ def stored(session: Session, item_ids: Sequence[str]) -> set[str]:
 
 def audit_bytes(session: Session, of: MonitoredPromise) -> int:
     """Bytes of the images of the audit sample that wait for an answer."""
-    return session.scalar(select(func.sum(Item.bytes)).where(_CONDITIONS["waiting"], of.condition)) or 0
+    waiting = _CONDITIONS["waiting"] & of.condition
+    return session.scalar(select(func.sum(Item.bytes)).where(waiting)) or 0
 
 
 def add(session: Session, row: ReviewItemRow, content: bytes) -> None:
     """Add an item behind all others of its kind, and its image."""
     same_kind = (Item.model_id == row.model_id) & (Item.kind == row.kind)
-    row.seq = 1 + (session.scalar(select(func.max(Item.seq)).where(same_kind)) or 0)
+    row.seq = 1 + session.execute(select(func.coalesce(func.max(Item.seq), 0)).where(same_kind)).scalar_one()
     row.bytes = len(content)
     session.add(row)
     session.flush()
@@ -184,23 +184,16 @@ def claim(
 
 def _first_waiting(session: Session, *conditions: ColumnElement[bool]) -> ReviewItemRow | None:
     """The oldest image that meets the conditions, locked; those that others have locked are left out."""
-    return session.scalars(
-        select(Item)
-        .where(*conditions)
-        .order_by(Item.created_at, Item.seq)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).first()
+    query = select(Item).where(*conditions).order_by(Item.created_at, Item.seq).limit(1)
+    return session.scalars(query.with_for_update(skip_locked=True)).first()
 
 
 def last_answered(session: Session, caller: str) -> str | None:
     """Id of the item that this caller answered last."""
-    return session.scalar(
-        select(Item.id)
-        .where(Item.answered_by == caller)
-        .order_by(Item.answered_at.desc(), Item.id.desc())
-        .limit(1)
+    query = (
+        select(Item.id).where(Item.answered_by == caller).order_by(Item.answered_at.desc(), Item.id.desc())
     )
+    return session.scalar(query.limit(1))
 
 
 # --- what answers are for -------------------------------------------------------------------------------
@@ -276,6 +269,5 @@ def keep_within(session: Session, model_id: str, keep_bytes: int) -> int:
     order = (case((waits_for_audit, 0), (_UNANSWERED, 1), else_=2), Item.seq.desc())
     total = func.sum(Item.bytes).over(order_by=order)
     sizes = select(Item.id, total.label("total")).where(of_model, _STORED).subquery()
-    return discard(
-        session, Item.id.in_(select(sizes.c.id).where(sizes.c.total > keep_bytes)), ~waits_for_audit
-    )
+    beyond = Item.id.in_(select(sizes.c.id).where(sizes.c.total > keep_bytes))
+    return discard(session, beyond, ~waits_for_audit)

@@ -153,9 +153,11 @@ def shortcut(check: Json) -> tuple[str, str, str]:
     """(tone, badge, title) for an import's check for shortcuts."""
     if not check.get("findings"):
         return "unsure", "not judged", "This could not be judged"
-    if check["strength"] == "none" and (check.get("metadata") or check)["strength"] != "none":
+    strength = str(check.get("strength"))
+    columns = check.get("metadata") or {}
+    if strength == "none" and columns.get("strength", "none") != "none":
         return "unsure", "metadata", "None was found in the images, but the metadata predicts the class"
-    return TONES.get(check["strength"], ""), check["strength"], _SHORTCUTS[check["strength"]]
+    return TONES.get(strength, ""), strength, _SHORTCUTS.get(strength, strength)
 
 
 def property_check(check: Json | None) -> PropertyCheck | None:
