@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, Validati
 from pydantic_core import core_schema
 from pydantic_core.core_schema import SerializerFunction, WithInfoValidatorFunction
 
-from masktune.contract.image_answers import ImageAnswers as Review
+from masktune.contract.image_answers import ImageAnswers
 from masktune.contract.job_params import AnyParams, params_of, params_to_json
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from worker.results import AnyResult, Json, ModelSpec, StageResult, result_from_json, result_to_json
@@ -269,7 +269,7 @@ class Spec:
     """Ids of the models that the job makes."""
     resumed: int = 0
     """How often the job was resumed: its calibrations then have new ids."""
-    review: Review | None = None
+    image_answers: ImageAnswers | None = None
     """What a person had said of images of the data set when the job was started."""
     model: str | None = None
     dataset: DatasetSpec | None = None

@@ -63,7 +63,7 @@ def make_groups(
         clusters=clusters_of(context.store, members.rows),
     )
     divided = len(reports) > len(context.store.classes)
-    answers = context.spec.review if groups.source == "early_stages" else None
+    answers = context.spec.image_answers if groups.source == "early_stages" else None
     went_by = {} if answers is None else {"image_answers": ReportImageAnswers.of(answers).model_dump()}
     by_seed = {context.seed: divided} | {of_seed.seed: of_seed.divided for of_seed in further}
     return _SECTION.validate_python(

@@ -112,13 +112,13 @@ class StageContext:
     @property
     def answers(self) -> dict[int, bool]:
         """Of single images, by row, whether a person said that they lack the pattern of their class."""
-        review = self.spec.review
-        return {} if review is None else {one.sample: one.lacks_pattern for one in review.answers}
+        answers = self.spec.image_answers
+        return {} if answers is None else {one.sample: one.lacks_pattern for one in answers.answers}
 
     @property
     def right_labels(self) -> list[int]:
         """Rows of images whose label is right, as a person said."""
-        return [] if self.spec.review is None else self.spec.review.label_right
+        return [] if self.spec.image_answers is None else self.spec.image_answers.label_right
 
     @cached_property
     def store(self) -> Store:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from masktune.contract.hyperparameters import DatasetFormat
-from masktune.contract.hyperparameters import DatasetFormat as FormatName
 from masktune.contract.job_params import ImportParams
 from models.data.archives import ArchiveLimits
 from models.data.formats import FormatOptions
@@ -155,9 +154,9 @@ def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
     )
 
 
-def _format(context: StageContext, dataset: DatasetSpec) -> FormatName | None:
+def _format(context: StageContext, dataset: DatasetSpec) -> DatasetFormat | None:
     """None is detected; a labelled data set is written as a list."""
     if DATASET in dataset.source and not is_unlabelled(context):
-        return FormatName.CSV
+        return DatasetFormat.CSV
     format = context.job_params(ImportParams).format
-    return None if format == DatasetFormat.AUTO else FormatName(format)
+    return None if format == DatasetFormat.AUTO else DatasetFormat(format)

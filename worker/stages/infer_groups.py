@@ -125,7 +125,7 @@ def _facts(context: StageContext, model: str, minority: Minority) -> InferredFil
         "model": model,
         "reason": minority.reason,
         "stage": minority.stage,
-        "confirmed": context.spec.review is not None and context.spec.review.decides,
+        "confirmed": context.spec.image_answers is not None and context.spec.image_answers.decides,
         "inferred": groups.inferred,
         "names": list(groups.names),
         "details": dict(groups.details),

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.queries import datasets, jobs, registry
 from core.tables import BackboneRow, DatasetRow, JobRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters
-from masktune.contract.image_answers import ImageAnswers as Review
+from masktune.contract.image_answers import ImageAnswers
 from masktune.contract.job_params import AnyParams, EvaluateParams, params_of
 from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
 from worker.protocol import DatasetSpec, JudgedJobSpec, Spec
@@ -16,7 +16,7 @@ from worker.results import Calibration, ModelSpec, PatternJudgeSpec, result_from
 
 _CALIBRATION: TypeAdapter[Calibration | None] = TypeAdapter(Calibration | None)
 _PATTERN_JUDGE: TypeAdapter[PatternJudgeSpec | None] = TypeAdapter(PatternJudgeSpec | None)
-_REVIEW: TypeAdapter[Review | None] = TypeAdapter(Review | None)
+_ANSWERS: TypeAdapter[ImageAnswers | None] = TypeAdapter(ImageAnswers | None)
 
 
 def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
@@ -43,7 +43,7 @@ def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
         request_id=job.request_id,
         model_ids={Arm(arm): id for arm, id in job.inputs.get("model_ids", {}).items()},
         resumed=job.inputs.get("resumed", 0),
-        review=_REVIEW.validate_python(job.inputs.get("review")),
+        image_answers=_ANSWERS.validate_python(job.inputs.get("review")),
         model=model,
         dataset=_dataset(session, job),
         mask_set=mask_set,

@@ -19,10 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from masktune.contract.hyperparameters import DatasetFormat as FormatName
 from models.data.archives import ArchiveLimits, Budget, unpack, unpack_around
 from models.data.columns import write_columns
-from models.data.formats import FormatOptions, Manifest, find_shards, read, read_shards
+from models.data.formats import DatasetFormat, FormatOptions, Manifest, find_shards, read, read_shards
 from models.data.formats.entries import Entries
 from models.data.formats.lists.side_files import WINDOW_FILE
 from models.data.formats.manifest import is_image_name
@@ -70,7 +69,7 @@ class ImportOptions:
     """
 
     name: str = "data set"
-    format: FormatName | None = None
+    format: DatasetFormat | None = None
     seed: int = 0
     threads: int = 2
     layout: FormatOptions = field(default_factory=FormatOptions)
@@ -179,7 +178,7 @@ def _read(
         junk = unpack(source, folder, options.archive, should_stop=should_stop)
     else:
         folder = source
-    sharded = find_shards(folder) if options.format in (None, FormatName.HUGGING_FACE) else None
+    sharded = find_shards(folder) if options.format in (None, DatasetFormat.HUGGING_FACE) else None
     if sharded is None:
         manifest = read(folder, options.format, options.layout)
         if not manifest.labelled:
