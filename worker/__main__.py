@@ -20,7 +20,8 @@ from worker.supervisor.sweeper import sweeping
 logger = logging.getLogger(__name__)
 
 _WAIT, _WAIT_BESIDE_BROKER = 0.2, 1.0
-"""Seconds between two looks of an idle slot at the table. Beside a broker, a message ends the wait."""
+"""Seconds between two looks of an idle slot at the table.
+Beside a broker, a message ends the wait."""
 _SIGNAL_SECONDS = 1.0
 """Time at most after which a signal is noticed."""
 _END_SECONDS = 8.0

@@ -79,7 +79,8 @@ class ChildProcess:
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, or None while the child runs. A negative code is the signal that ended it."""
+        """The exit code, or None while the child runs.
+        A negative code is the signal that ended it."""
         return self._popen.poll()
 
     def send(self, line: bytes) -> None:

@@ -91,7 +91,8 @@ class Alive:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The job cannot go on; `error` is a problem object. `retry`: another attempt may succeed."""
+    """The job cannot go on; `error` is a problem object.
+    `retry`: another attempt may succeed."""
 
     type: Literal["failed"] = "failed"
     error: Json

@@ -27,7 +27,8 @@ class Wakeup:
 
     @property
     def calls(self) -> int:
-        """How often it was called. A slot reads it before it looks for a job."""
+        """How often it was called.
+        A slot reads it before it looks for a job."""
         return self._calls
 
     def call(self) -> None:
@@ -75,7 +76,8 @@ class Runtime:
         )
 
     def start_child(self, *arguments: str) -> ChildProcess:
-        """A new process for a job, which `end_child` must end. Raises `OSError` if the host has no room."""
+        """A new process for a job, which `end_child` must end.
+        Raises `OSError` if the host has no room."""
         child = ChildProcess((*self.child, *arguments), environment=environment(self.settings))
         self.children.add(child)
         return child

@@ -65,7 +65,8 @@ class Workspace:
         return state["threads"]
 
     def save(self) -> None:
-        """Copy the folder to a remote store, so that it survives this host. Called after each checkpoint."""
+        """Copy the folder to a remote store, so that it survives this host.
+        Called after each checkpoint."""
         if self._artifacts.local or self._files() == self._saved:
             return
         state = self._state()

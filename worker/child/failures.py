@@ -1,4 +1,5 @@
-"""The known failures of a stage, and what the job's owner can do about each. Any other error is a crash."""
+"""The known failures of a stage, and what the job's owner can do about each.
+Any other error is a crash."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ _LOADER_KILLED = {
     "machine with more memory",
     "signal: Bus error": "the shared memory is probably too small (docker: shm_size)",
 }
-"""Text of torch's error → its likely cause. The job is retried, as when its whole process is killed."""
+"""Text of torch's error → its likely cause.
+The job is retried, as when its whole process is killed."""
 
 
 def _explanation(error: Exception) -> MasktuneError | None:

@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 
 def rebuilt_pass(context: StageContext, opened: PassSpec) -> ShardedPass:
-    """The pass as the job's own child made it. Only what it needs is imported: an import needs no torch."""
+    """The pass as the job's own child made it.
+    Only what it needs is imported: an import needs no torch."""
     match opened.name:
         case "import":
             from worker.stages.import_ import pass_of_job as import_pass

@@ -46,7 +46,8 @@ class Reporter:
         return cls(descriptor)
 
     def alive(self) -> None:
-        """Send a sign of life if nothing was sent for a second. Loops call this at every step."""
+        """Send a sign of life if nothing was sent for a second.
+        Loops call this at every step."""
         if time.monotonic() > self._last_write_at + _ALIVE_SECONDS:
             self.send(Alive())
 

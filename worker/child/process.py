@@ -72,7 +72,8 @@ def main() -> int:
 
 
 def _workspace(spec: Spec, artifacts: Artifacts, settings: Settings) -> tuple[Workspace, int]:
-    """The job's work folder, and its number of threads. One that only helps leaves the folder alone."""
+    """The job's work folder, and its number of threads.
+    One that only helps leaves the folder alone."""
     if spec.shard_threads is not None:
         mark = os.environ[MARK]
         workspace = Workspace.of_helper(artifacts, spec.job_id, scratch=settings.scratch, mark=mark)
@@ -91,7 +92,8 @@ def load_ahead(threads: int) -> None:
 
 
 def stop_on_sigterm() -> threading.Event:
-    """An event that SIGTERM sets. Without this call SIGTERM ends the process, which has no work to lose."""
+    """An event that SIGTERM sets.
+    Without this call SIGTERM ends the process, which has no work to lose."""
     stop = threading.Event()
 
     def request_stop(number: int, frame: FrameType | None) -> None:

@@ -185,7 +185,8 @@ class Job:
 
     @cached_property
     def device(self) -> str:
-        """torch's name of the device. An import only decodes and counts, so it always runs on the CPU."""
+        """torch's name of the device.
+        An import only decodes and counts, so it always runs on the CPU."""
         if self.spec.kind is JobKind.IMPORT:
             return "cpu"
         return device_of_slot(self.settings.device, self.spec.slot)
@@ -198,7 +199,8 @@ class Job:
         return JobProgress(costs, {stage: one.seconds or 0.0 for stage, one in done.items()})
 
     def run(self) -> int:
-        """Run the remaining stages and return the exit code. Unexpected errors are raised."""
+        """Run the remaining stages and return the exit code.
+        Unexpected errors are raised."""
         try:
             for stage in self.spec.stages:
                 self._run_stage(stage)

@@ -256,7 +256,8 @@ def _saliency_sections(
 
 
 def _splits(context: StageContext) -> list[str]:
-    """The splits to evaluate on. None is empty: an import of such a data set fails, and a job is refused."""
+    """The splits to evaluate on.
+    None is empty: an import of such a data set fails, and a job is refused."""
     params = context.spec.params
     return (params.splits if isinstance(params, EvaluateParams) else []) or ["val", "test"]
 

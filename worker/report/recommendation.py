@@ -192,7 +192,8 @@ def make_recommendation(
     frozen: bool,
     inferred: InferredGroups | None = None,
 ) -> Recommendation:
-    """The section `recommendation`. `frozen`: whether the models share a backbone that was not trained."""
+    """The section `recommendation`.
+    `frozen`: whether the models share a backbone that was not trained."""
     first, *others = _next_steps(choice, figures, groups, store, models)
     plain = [figures.metrics["val"][arm].balanced_accuracy for arm in figures.plain_arms] if frozen else []
     return Recommendation(

@@ -219,7 +219,8 @@ def _pictures(
 
 
 class LargestClasses(NamedTuple):
-    """The numbers of the largest classes of some rows. `labels` (N,) are −1 for a class left out."""
+    """The numbers of the largest classes of some rows.
+    `labels` (N,) are −1 for a class left out."""
 
     codes: tuple[int, ...]
     labels: Labels
@@ -246,7 +247,8 @@ def save_picture(folder: Path, name: str, image: Image) -> str:
 
 
 def costs_of_masks(context: StageContext, pool: SaliencyPool, cache: LogitsCache) -> dict[Arm, MaskingCost]:
-    """The cost of each model's own mask, on at most 512 images of the pool. Raises Stopped."""
+    """The cost of each model's own mask, on at most 512 images of the pool.
+    Raises Stopped."""
     store, config = context.store, masking_of(context)
     rows = evenly(pool.rows[store.firsts(pool.rows)], COSTED)  # intervals assume samples without copies
     same_size = defaultdict[int, list[Arm]](list)

@@ -67,7 +67,8 @@ TABLES = "tables.json"
 
 
 class SampleCounts(NamedTuple):
-    """Which images of a split count. What is about subjects is None where it has none."""
+    """Which images of a split count.
+    What is about subjects is None where it has none."""
 
     n_subjects: int | None
     """Images that count as the only one of their subject."""
@@ -216,7 +217,8 @@ def _calibrate(
     counts: SampleCounts,
     fitted: _Fitted,
 ) -> Calibration:
-    """Write the model's tables; return their entry for the stage's result. `answers` are by model."""
+    """Write the model's tables; return their entry for the stage's result.
+    `answers` are by model."""
     (own, unlike), partner = answers[model.id], answers.get(model.erm_id or "")
     erm, temperature = None if partner is None else partner.logits, fitted.temperature
     assert context.spec.dataset is not None

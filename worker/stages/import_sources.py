@@ -49,7 +49,8 @@ class ImportSource(NamedTuple):
 
 
 def source_of(context: StageContext, dataset: DatasetSpec) -> ImportSource:
-    """The source, fetched where it is not on this host. Raises `JobError`, `ImportStopped`."""
+    """The source, fetched where it is not on this host.
+    Raises `JobError`, `ImportStopped`."""
     if DATASET in dataset.source:
         return ImportSource(_copied(context, dataset.source[DATASET], dataset.source.get("upload")), [])
     ((kind, address),) = dataset.source.items()
@@ -107,7 +108,8 @@ def _copied(context: StageContext, dataset_id: str, added: str | None) -> Path:
 
 
 def _at(copy: SourceCopy, address: str) -> Path | RemoteZip | RemoteFolder:
-    """A local path as it is, or what is at a remote address. Checks again that the address is allowed."""
+    """A local path as it is, or what is at a remote address.
+    Checks again that the address is allowed."""
     if not copy.allows(address):
         raise JobError(
             "source_not_allowed",
@@ -190,7 +192,8 @@ class SourceCopy:
             raise _too_large(f"{self._settings.max_archive_entries} files (MASKTUNE_MAX_ARCHIVE_ENTRIES)")
 
     def add(self, fs: fsspec.AbstractFileSystem, name: str, relative: str, size: int) -> None:
-        """Copy the file of this name and size. Raises `JobError` if all together are too large."""
+        """Copy the file of this name and size.
+        Raises `JobError` if all together are too large."""
         if self.admit(relative, size):
             fs.get_file(name, str(self._place(relative)), callback=self.callback)
 
@@ -213,13 +216,15 @@ class SourceCopy:
         return RemoteZip(fs.size(path), opened, read)
 
     def stand_in(self, relative: str, size: int) -> None:
-        """Have an empty file of this size stand in for one that is copied later. Raises as `add` does."""
+        """Have an empty file of this size stand in for one that is copied later.
+        Raises as `add` does."""
         if self.admit(relative, size):
             with self._place(relative).open("wb") as file:
                 file.truncate(size)
 
     def admit(self, relative: str, size: int) -> bool:
-        """Whether a file of this size is to be copied. Raises `JobError` if all together are too large."""
+        """Whether a file of this size is to be copied.
+        Raises `JobError` if all together are too large."""
         if self._context.should_stop():
             raise ImportStopped
         is_image = self._unlabelled and relative != UPLOADED
@@ -279,7 +284,8 @@ def _listed(context: StageContext, table: Path, place: str) -> ImportSource:
 
 
 def _copy_listed(copy: SourceCopy, name: str, place: str, paths: set[str]) -> Rejection | None:
-    """Copy the image, unless something is wrong with its entry. `paths` are those of the entries before."""
+    """Copy the image, unless something is wrong with its entry.
+    `paths` are those of the entries before."""
     scheme, is_address, path = name.partition("://")
     try:
         relative = str(safe_name(path.lstrip("/") if is_address else name))

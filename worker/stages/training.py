@@ -35,7 +35,8 @@ _STAGE_OF = {arm: stage for stage, arm in _ARM_OF.items()}
 
 
 def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
-    """Load a registry model onto the job's device. Raises ModelError for damaged files."""
+    """Load a registry model onto the job's device.
+    Raises ModelError for damaged files."""
     folder_of, backbone_key = context.artifacts.folder, model.backbone_artifact
     try:
         return load_model(

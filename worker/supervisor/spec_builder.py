@@ -20,7 +20,8 @@ _ANSWERS: TypeAdapter[ImageAnswers | None] = TypeAdapter(ImageAnswers | None)
 
 
 def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
-    """Read what the job needs. Raises `NotFound` or `DatasetNotReady` if an input is gone."""
+    """Read what the job needs.
+    Raises `NotFound` or `DatasetNotReady` if an input is gone."""
     params, mask_set, model_id = params_of(job.kind, job.params), None, job.inputs.get("model")
     if job.inputs.get("mask_set"):
         mask_job = jobs.get(session, job.inputs["mask_set"])

@@ -60,7 +60,8 @@ class StopReason(Enum):
 
 
 class Supervisor:
-    """Runs one claimed job to its end on this thread. All writes carry the lease's fencing token."""
+    """Runs one claimed job to its end on this thread.
+    All writes carry the lease's fencing token."""
 
     def __init__(
         self,
