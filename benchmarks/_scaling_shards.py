@@ -29,17 +29,9 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.importing.datasets import ImportOptions, open_pass
 from models.data.importing.remote import RemoteZip
-from models.run import ignore_progress
+from models.run import OnProgress, ignore_progress
 from worker.passes.helper import PassHelper
-from worker.passes.shards import (
-    LISTING_SHARE,
-    SHARD_IMAGES,
-    Arguments,
-    OnProgress,
-    PassRun,
-    put_shard,
-    shard_key,
-)
+from worker.passes.shards import LISTING_SHARE, SHARD_IMAGES, Arguments, PassRun, put_shard, shard_key
 from worker.protocol import PassBegan, PassSpec
 from worker.runtime import Runtime
 from worker.supervisor.recorder import record

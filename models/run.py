@@ -38,6 +38,9 @@ class Stopped(Exception):
     """`should_stop` returned True. Everything up to the last checkpoint is safe."""
 
 
+OnProgress = Callable[[Progress], None]
+
+
 def ignore_progress(_: Progress) -> None:
     """The default `on_progress`."""
 
@@ -48,7 +51,7 @@ class Run:
 
     device: torch.device = field(default_factory=lambda: resolve_device("cpu"))
     seed: int = 0
-    on_progress: Callable[[Progress], None] = ignore_progress
+    on_progress: OnProgress = ignore_progress
     should_stop: Callable[[], bool] = lambda: False
 
     def generator(self, stage: str, epoch: int = 0) -> torch.Generator:

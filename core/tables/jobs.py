@@ -160,12 +160,16 @@ class PassRow(Table):
     __tablename__ = "passes"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    token: Mapped[int]  # the fencing token of the attempt at the job
-    key: Mapped[str] = mapped_column(String(200))  # the parent of the artifacts of its shards
-    kind: Mapped[str] = mapped_column(String(400))  # of the job's host: one of another kind cannot help
-    spec: Mapped[dict[str, Any]]  # what rebuilds it in another process: `worker.protocol.PassSpec` as JSON
-    numbers: Mapped[list[int]] = mapped_column(deferred=True)  # of the shards that are missing at its start
-    shards: Mapped[int]  # how many these are
+    # The fencing token of the attempt at the job.
+    token: Mapped[int]
+    # The parent of the artifacts of its shards.
+    key: Mapped[str] = mapped_column(String(200))
+    # What rebuilds it in another process: `worker.protocol.PassSpec` as JSON.
+    spec: Mapped[dict[str, Any]]
+    # Of the shards that are missing at its start.
+    numbers: Mapped[list[int]] = mapped_column(deferred=True)
+    # How many these are.
+    shards: Mapped[int]
     taken: Mapped[int] = mapped_column(default=0)
     """How many of the numbers, from the first on, somebody has begun; more than `shards` if the last one
     asked for more than were left."""

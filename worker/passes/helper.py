@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
 """The longest sleep of the loop, until it notices that the worker must stop."""
 _KEPT_SECONDS = 5.0
-"""How long a child is kept without a shard. The next takes milliseconds, a new child seconds."""
+"""How long a child is kept without a shard.
+The next takes milliseconds, a new child seconds."""
 
 Answer = TypeVar("Answer", PassOpened, ShardFinished)
 
@@ -70,7 +71,7 @@ class PassHelper:
             with transient_errors():
                 with self._runtime.database.read() as session:
                     rows = passes.best(session, kinds)
-                row = next((row for row in rows if self._refused.isdisjoint((row.key, row.kind))), None)
+                row = next(filter(self._accepts, rows), None)
                 if row is None:
                     return False
                 with logs.bind(job_id=row.job_id):
@@ -80,6 +81,9 @@ class PassHelper:
             self.close()
             self._runtime.stopping.wait(_LOOK_SECONDS)
         return True
+
+    def _accepts(self, row: PassRow) -> bool:
+        return self._refused.isdisjoint((row.key, row.spec["kind"]))
 
     def close(self) -> None:
         """End the child, and with it what it holds of the device."""
@@ -119,7 +123,8 @@ class PassHelper:
         self._kept_until = time.monotonic() + _KEPT_SECONDS
 
     def _started(self, row: PassRow, lease: Lease) -> ChildProcess:
-        """A new child for the stage. Raises LeaseLost, MasktuneError, OSError."""
+        """A new child for the stage.
+        Raises LeaseLost, MasktuneError, OSError."""
         with self._runtime.database.read() as session:
             leases.held(session, lease)
             self._job = jobs.get(session, lease.job_id)
@@ -131,12 +136,13 @@ class PassHelper:
         return child
 
     def _open(self, child: ChildProcess, row: PassRow, lease: Lease) -> None:
-        """Have the child rebuild the pass. Raises LeaseLost, and _GivenUp if it cannot."""
+        """Have the child rebuild the pass.
+        Raises LeaseLost, and _GivenUp if it cannot."""
         child.send(shards_line(row.key, [], row.spec))
         kind = self._answer(child, lease, PassOpened).kind
-        if kind != row.kind:
-            self._refused.add(row.kind)
-            raise _GivenUp(f"this host is {kind}, and the job's is {row.kind}")
+        if kind != row.spec["kind"]:
+            self._refused.add(row.spec["kind"])
+            raise _GivenUp(f"this host is {kind}, and the job's is {row.spec['kind']}")
         with self._runtime.database.begin() as session:
             leases.log(session, lease, f"worker {self._runtime.name} helps with {row.spec['title']}")
         self._opened = lease, row.key
@@ -151,7 +157,8 @@ class PassHelper:
         self._look_at = now + self._settings.control_seconds
 
     def _answer(self, child: ChildProcess, lease: Lease, kind: type[Answer]) -> Answer:
-        """The child's next message of this kind. Raises LeaseLost, and _GivenUp if none comes."""
+        """The child's next message of this kind.
+        Raises LeaseLost, and _GivenUp if none comes."""
         last_sign_at = time.monotonic()
         while True:
             lines, ended = child.read(_LOOK_SECONDS)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from core.storage.artifacts import Artifacts
-from models.run import Progress
+from models.run import OnProgress, Progress
 
 SHARD_IMAGES = 512
-"""A multiple of the batches of an evaluation. Of other batches, a shard has as many as fit, or one."""
+"""A multiple of the batches of an evaluation.
+Of other batches, a shard has as many as fit, or one."""
 _WORTH_SHARING = 3
 """Shards: of fewer, another worker would compute none."""
 _LARGEST_BLOCK, _BLOCK_SECONDS = 8, 2.0
@@ -34,7 +35,6 @@ _PATIENCE = 2.0
 """For how many times as long as a shard takes here the job waits for them."""
 
 Arguments = dict[str, str | None]
-OnProgress = Callable[[Progress], None]
 Take = Callable[[int], list[int] | None]
 """Takes up to so many shards of a pass: their numbers, none if all are taken. None if nobody can say, as long
 as the database does not answer."""

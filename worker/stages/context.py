@@ -15,8 +15,8 @@ from masktune.contract.job_params import AnyParams, EvaluateParams, PredictParam
 from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
 from models.data.group_sizes import groups_divide
 from models.data.store import Store
-from models.run import Progress, Run, resolve_device
-from worker.passes.shards import OnProgress, PassRun, ShardCounts, ShardedPass, Take, shard_key
+from models.run import OnProgress, Progress, Run, resolve_device
+from worker.passes.shards import PassRun, ShardCounts, ShardedPass, Take, shard_key
 from worker.protocol import Spec
 from worker.results import MaskResult, ModelSpec, trained_models
 from worker.workspace import Workspace
@@ -38,7 +38,7 @@ class StageContext:
     workspace: Workspace
     device: str
     threads: int
-    on_progress: Callable[[Progress], None]
+    on_progress: OnProgress
     should_stop: Callable[[], bool]
     log: Callable[[str], None]
     share: Callable[[ShardedPass, Sequence[int]], Take | None] = lambda *_: None
@@ -47,7 +47,8 @@ class StageContext:
 
     @cached_property
     def run(self) -> Run:
-        """The run that the functions of `models` take. Creating it imports torch."""
+        """The run that the functions of `models` take.
+        Creating it imports torch."""
         return Run(
             device=resolve_device(self.device),
             seed=self.seed,
@@ -60,7 +61,7 @@ class StageContext:
         params = self.spec.params
         return 0 if isinstance(params, EvaluateParams | PredictParams) else params.seed
 
-    def with_seed(self, seed: int, *, on_progress: Callable[[Progress], None]) -> Self:
+    def with_seed(self, seed: int, *, on_progress: OnProgress) -> Self:
         """The same job with another seed, for which no stage is done."""
         params = replace(self.job_params(Hyperparameters), seed=seed)
         return replace(self, spec=replace(self.spec, params=params, done={}), on_progress=on_progress)
@@ -146,7 +147,8 @@ class StageContext:
         return key if number is None else shard_key(key, number)
 
     def compute_shards(self, sharded: ShardedPass, on_progress: OnProgress) -> ShardCounts:
-        """Compute the missing shards of a pass, with other workers if there are any. Raises as the pass."""
+        """Compute the missing shards of a pass, with other workers if there are any.
+        Raises as the pass."""
         counts = PassRun(
             sharded,
             self.artifacts,

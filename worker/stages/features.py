@@ -39,10 +39,10 @@ from models.mitigation.stage_features import (
     stage_passes,
 )
 from models.mitigation.stages import early_stages
-from models.run import Progress, Run
+from models.run import OnProgress, Progress, Run
 from models.training.checkpoints import tensors_digest
 from models.types import Labels
-from worker.passes.shards import SHARD_IMAGES, Arguments, OnProgress
+from worker.passes.shards import SHARD_IMAGES, Arguments
 from worker.stages.context import StageContext
 from worker.stages.training import load, untrained_network
 

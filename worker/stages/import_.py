@@ -22,10 +22,9 @@ from models.data.importing.parts import ShardFolder
 from models.data.importing.shards import ImportPass
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
-from models.run import Progress
+from models.run import OnProgress, Progress
 from models.shortcuts.check import find_shortcuts
 from models.shortcuts.properties import MAX_IMAGES
-from worker.passes.shards import OnProgress
 from worker.protocol import DatasetSpec
 from worker.results import ImportResult, Json
 from worker.stages.context import StageContext
@@ -35,7 +34,8 @@ _PLAIN_OPTIONS = ("target", "group", "label", "path", "subject", "new_splits", "
 
 
 def import_(context: StageContext) -> ImportResult:
-    """Import the job's data set; `ready` says whether it can be used. The artifact holds its full report."""
+    """Import the job's data set; `ready` says whether it can be used.
+    The artifact holds its full report."""
     dataset = context.spec.dataset
     assert dataset is not None
     target, artifact = context.workspace.path / "store", f"datasets/{dataset.id}"

@@ -20,8 +20,9 @@ from models.data.loading.loaders import map_settings
 from models.data.loading.shards import ShardLoader, process_shards
 from models.masking.compute import header_of, mask_batches, summarize
 from models.masking.store import MaskSet, fill_mask_set
+from models.run import OnProgress
 from models.sigmas import fix_sigmas
-from worker.passes.shards import Arguments, OnProgress
+from worker.passes.shards import Arguments
 from worker.results import MaskResult
 from worker.stages.context import StageContext
 from worker.stages.features import cut, identity_of

@@ -53,11 +53,11 @@ from models.data.loading.batches import Batch
 from models.data.loading.shards import ShardLoader, map_shards
 from models.data.report import Rejection
 from models.data.store import Store
-from models.run import Run
+from models.run import OnProgress, Run
 from models.saliency import saliency
 from models.selective import Selection, score
 from models.types import Bools
-from worker.passes.shards import Arguments, OnProgress
+from worker.passes.shards import Arguments
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.features import cut, evaluation_settings

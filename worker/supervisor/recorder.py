@@ -31,7 +31,8 @@ from worker.results import (
 )
 
 PROGRESS_SECONDS = 0.5
-"""Minimum seconds between two writes of mere progress. The end of an epoch or stage is never delayed."""
+"""Minimum seconds between two writes of mere progress.
+The end of an epoch or stage is never delayed."""
 _UNRECORDED = {"type", "advanced"}
 """Fields of a `ProgressReport` that are no part of a job's progress."""
 _UNNAMED_SECONDS = 86_400.0
@@ -132,7 +133,7 @@ def record(session: Session, lease: Lease, message: Record) -> None:
         case StageFinished():
             _finish_stage(session, lease, message.result, message.sizes)
         case PassBegan(opened=opened, numbers=numbers):
-            row = PassRow(job_id=lease.job_id, token=lease.token, key=opened.key, kind=opened.kind)
+            row = PassRow(job_id=lease.job_id, token=lease.token, key=opened.key)
             row.spec, row.numbers, row.shards = asdict(opened), list(numbers), len(numbers)
             passes.open_pass(session, row)
 

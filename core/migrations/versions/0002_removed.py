@@ -34,7 +34,6 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(32), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("token", sa.Integer(), nullable=False),
         sa.Column("key", sa.String(200), nullable=False),
-        sa.Column("kind", sa.String(400), nullable=False),
         sa.Column("spec", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("numbers", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("shards", sa.Integer(), nullable=False),

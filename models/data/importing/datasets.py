@@ -48,7 +48,7 @@ from models.data.report import (
     Rejection,
 )
 from models.data.splits import NO_SPLIT, assign_splits
-from models.run import Progress, ignore_progress
+from models.run import OnProgress, Progress, ignore_progress
 from models.runtime.bounded import ProcessBudget
 from models.runtime.files import bytes_below, hidden_sibling, replace_folder, sweep_siblings
 from models.runtime.ordered import in_order
@@ -57,8 +57,6 @@ BUILTIN_PREFIX = "builtin:"
 AnySource = Path | str | RemoteZip | RemoteFolder
 _UNPACKED = "unpacked"
 _REPORTS = 200  # calls of on_progress per import, approximately
-
-OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from models.data.importing.sources import Source
 from models.data.layout import PIXELS_FILE
 from models.data.packing import ArrowRows, PixelFile
 from models.data.report import ImportStopped, Rejection
-from models.run import Progress
+from models.run import OnProgress, Progress
 
 SHARD_ENTRIES = 512
 
@@ -64,7 +64,7 @@ class ImportPass:
         self.key = f"shards-{digest.hexdigest()[:16]}"
 
     def compute(
-        self, numbers: Iterable[int], on_progress: Callable[[Progress], None]
+        self, numbers: Iterable[int], on_progress: OnProgress
     ) -> Iterator[tuple[int, Callable[[Path], object]]]:
         """Yield the number of each of these shards, in order, and what writes its files into a folder.
 
@@ -117,7 +117,7 @@ class ImportPass:
         (folder / LISTS_FILE).write_text(json.dumps(lists), encoding="utf-8")
 
 
-def compute_below(folder: Path, sharded: ImportPass, on_progress: Callable[[Progress], None]) -> ShardFolder:
+def compute_below(folder: Path, sharded: ImportPass, on_progress: OnProgress) -> ShardFolder:
     """Compute all shards here, in folders below the new `folder`."""
 
     def folder_of(number: int) -> Path:

@@ -17,7 +17,7 @@ KEY = "jobs/j/work/features"
 
 
 def _open(database: Database, lease: Lease, numbers: list[int], *, key: str = KEY) -> None:
-    row = PassRow(job_id=lease.job_id, token=lease.token, key=key, kind="cpu", spec={}, numbers=numbers)
+    row = PassRow(job_id=lease.job_id, token=lease.token, key=key, spec={}, numbers=numbers)
     row.shards = len(numbers)
     with database.begin() as session:
         passes.open_pass(session, row)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import undefer
 
 from core import schema
 from core.notifications import JobNotifier
@@ -109,12 +108,15 @@ class Service:
         with self.database.read() as session:
             return jobs.get(session, job_id)
 
-    def shards_of_pass(self, job_id: str) -> tuple[set[str], set[str]]:
-        """The names of all shards of the job's pass, and of those that somebody has taken."""
-        with self.database.read() as session:
-            row = session.get_one(PassRow, job_id, options=[undefer(PassRow.numbers)])
-        names = [f"{number:06}" for number in row.numbers]
-        return set(names), set(names[: row.taken])
+    def await_taken(self, job_id: str) -> None:
+        """Return once somebody has taken each shard of the job's pass."""
+
+        def all_taken() -> bool:
+            with self.database.read() as session:
+                row = session.get_one(PassRow, job_id)
+                return row.taken >= row.shards
+
+        wait_until(all_taken, self.log)
 
     def events(self, job_id: str) -> list[EventRow]:
         with self.database.read() as session:

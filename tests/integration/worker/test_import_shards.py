@@ -145,12 +145,7 @@ def test_an_idle_worker_checks_images_of_an_import(service: Service, images: Pat
     source = _source(service, images, kind)
     _, job_id, group = _held_after_its_first_shard(service, source)
     helper = service.start_worker()
-
-    def all_taken() -> bool:
-        every, taken = service.shards_of_pass(job_id)
-        return taken == every
-
-    wait_until(all_taken, service.log)
+    service.await_taken(job_id)
     os.killpg(group, signal.SIGCONT)
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert job.attempt == 1

@@ -108,12 +108,7 @@ def _held_after_its_first_shard(
 def _helped(service: Service, job_id: str, *, helpers: int = 1) -> subprocess.Popen[bytes]:
     """The last of so many `helpers` that have taken all shards which the stopped child has not."""
     started = [service.start_worker() for _ in range(helpers)]
-
-    def all_taken() -> bool:
-        every, taken = service.shards_of_pass(job_id)
-        return taken == every
-
-    wait_until(all_taken, service.log)
+    service.await_taken(job_id)
     return started[-1]
 
 

@@ -70,7 +70,6 @@ class Helped:
             job_id=self.job_id,
             token=self.lease.token,
             key=spec.key,
-            kind=KIND,
             spec=asdict(spec),
             numbers=numbers,
             shards=len(numbers),

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.storage.artifacts import Artifacts
-from models.run import Progress, Stopped, ignore_progress
-from worker.passes.shards import Arguments, OnProgress, PassRun, ShardCounts, Take, put_shard, shard_key
+from models.run import OnProgress, Progress, Stopped, ignore_progress
+from worker.passes.shards import Arguments, PassRun, ShardCounts, Take, put_shard, shard_key
 
 KEY = "jobs/job_1/work/numbers"
 
