@@ -7,7 +7,7 @@ from typing import Any
 from masktune.contract.vocabulary import WeightsPlace
 from models.backbones.build import available_backbones
 from tests.integration.app.conftest import Front, pages
-from tests.integration.app.test_jobs import refused
+from tests.integration.app.jobs.test_jobs import refused
 
 
 def networks(front: Front, *, limit: int = 3000, **query: Any) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from core.tables import IdempotencyRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind
 from tests.integration.app.conftest import Front, StartFront
-from tests.integration.app.test_datasets import archive, stored_uploads, upload
+from tests.integration.app.datasets.test_datasets import archive, stored_uploads, upload
 
 KEY = {"Idempotency-Key": "first"}
 SOURCE = {"name": "d", "source": "builtin:digits"}

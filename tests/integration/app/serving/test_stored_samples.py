@@ -12,8 +12,8 @@ import pytest
 from app.datasets.stores import MOST_WAITING
 from core.storage.artifacts import Artifacts
 from models.data.report import ImportReport
+from tests.integration.app.jobs.test_unlabelled import imported, unlabelled
 from tests.integration.app.serving.conftest import PNG, World, furnished, picture
-from tests.integration.app.test_unlabelled import imported, unlabelled
 
 __all__ = ["imported"]
 

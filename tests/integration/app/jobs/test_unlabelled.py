@@ -23,9 +23,9 @@ from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import ImportReport
 from tests.integration.app.conftest import Front, StartFront, picture, weights
-from tests.integration.app.test_datasets import upload
-from tests.integration.app.test_jobs import refused, start
-from tests.integration.app.test_judged_jobs import trained
+from tests.integration.app.datasets.test_datasets import upload
+from tests.integration.app.jobs.test_jobs import refused, start
+from tests.integration.app.jobs.test_judged_jobs import trained
 from tests.support.rows import dataset_row
 
 

@@ -27,7 +27,7 @@ from core.storage.maintenance import run_maintenance
 from core.tables import TrashRow
 from masktune.contract.ids import new_id
 from tests.integration.app.conftest import CLASSES, Front, StartFront, weights
-from tests.integration.app.test_datasets import archive
+from tests.integration.app.datasets.test_datasets import archive
 from tests.support.proxies import Proxy
 from tests.support.rows import dataset_row
 from tests.support.stubborn_store import StubbornStore

@@ -21,7 +21,7 @@ from models.export import load_model
 from models.selective import NEIGHBOURS_FILE, CalibrationTable, TrainingNeighbours
 from models.types import Floats32
 from tests.integration.app.serving.conftest import SAMPLES, World, furnished, picture
-from tests.integration.app.serving.test_by_class import rewrite_tables, tables
+from tests.integration.app.serving.reject_option.test_by_class import rewrite_tables, tables
 from tests.support.graphs import exported, store
 
 POLICIES: list[dict[str, Any]] = [

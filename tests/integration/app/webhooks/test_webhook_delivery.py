@@ -15,7 +15,7 @@ from app.webhooks.sender import HOUR, WAITS
 from core.queries import webhooks
 from core.session import Database, db_now
 from core.tables import DeliveryRow, WebhookRow
-from tests.integration.app.outbox import (
+from tests.integration.app.webhooks.outbox import (
     SECRET,
     add,
     change,

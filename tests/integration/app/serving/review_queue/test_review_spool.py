@@ -17,7 +17,7 @@ from app.review_queue.spool import Spool
 from core.tables import ModelRow
 from masktune.contract.vocabulary import Arm
 from tests.integration.app.serving.conftest import PNG, World, picture
-from tests.integration.app.serving.reviews import PROMISE, listed, promise, send, switch_on
+from tests.integration.app.serving.review_queue.reviews import PROMISE, listed, promise, send, switch_on
 
 
 def _images(world: World, *numbers: int) -> list[QueuedImage]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.tables import DatasetRow
 from tests.integration.app.conftest import Front
-from tests.integration.app.test_jobs import inputs_of, refused, start
+from tests.integration.app.jobs.test_jobs import inputs_of, refused, start
 
 
 def grouped(front: Front, dataset_id: str, *, missing: int = 0) -> None:

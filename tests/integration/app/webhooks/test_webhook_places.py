@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from core.session import Database, db_now
-from tests.integration.app.outbox import add, change, deliveries, publish, sending, wait_for
+from tests.integration.app.webhooks.outbox import add, change, deliveries, publish, sending, wait_for
 from tests.support.receiver import Receiver, receiver
 from tests.support.waits import PATIENCE, wait_until
 

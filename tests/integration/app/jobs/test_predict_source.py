@@ -17,8 +17,8 @@ from core.sweep import close_imports, sweep
 from core.tables import DatasetRow, IdempotencyRow, JobRow
 from masktune.contract.vocabulary import DatasetState, JobState
 from tests.integration.app.conftest import Front, StartFront, migrated, running
-from tests.integration.app.test_datasets import upload
-from tests.integration.app.test_jobs import refused, start
+from tests.integration.app.datasets.test_datasets import upload
+from tests.integration.app.jobs.test_jobs import refused, start
 from tests.integration.core.locks import while_it_waits
 
 SOURCE = "s3://bucket/scans/monday.v2/"

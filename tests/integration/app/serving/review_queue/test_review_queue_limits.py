@@ -8,7 +8,7 @@ from core.session import db_now
 from core.tables import ModelRow, ReviewImageRow, ReviewItemRow
 from masktune.contract.vocabulary import Arm, ReviewKind
 from tests.integration.app.serving.conftest import SAMPLES, World, picture
-from tests.integration.app.serving.reviews import PROMISE, listed, promise, say, send, switch_on
+from tests.integration.app.serving.review_queue.reviews import PROMISE, listed, promise, say, send, switch_on
 
 
 def _age(world: World, days: float) -> None:

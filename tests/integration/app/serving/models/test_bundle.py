@@ -27,7 +27,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm
 from models.selective import NEIGHBOURS_FILE, TrainingNeighbours
 from tests.integration.app.serving.conftest import CLASSES, SAMPLES, World, picture
-from tests.integration.app.serving.test_unlike import add_model
+from tests.integration.app.serving.reject_option.test_unlike import add_model
 from tests.support.docs.pages import blocks
 from tests.support.graphs import downloaded, store
 from tests.support.processes import ROOT

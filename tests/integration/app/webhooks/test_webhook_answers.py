@@ -12,7 +12,7 @@ import pytest
 
 from app.webhooks.sender import MOST_READ
 from core.session import Database
-from tests.integration.app.outbox import add, publish, sending, wait_for
+from tests.integration.app.webhooks.outbox import add, publish, sending, wait_for
 from tests.support.waits import PATIENCE
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

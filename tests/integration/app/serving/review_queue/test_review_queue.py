@@ -10,7 +10,15 @@ from core.queries import webhooks
 from core.tables import WebhookRow
 from masktune.contract.ids import new_id
 from tests.integration.app.serving.conftest import SAMPLES, World, picture
-from tests.integration.app.serving.reviews import PROMISE, likeliest, listed, promise, say, send, switch_on
+from tests.integration.app.serving.review_queue.reviews import (
+    PROMISE,
+    likeliest,
+    listed,
+    promise,
+    say,
+    send,
+    switch_on,
+)
 
 
 def test_nothing_is_kept_unless_a_policy_says_so(fresh_world: World) -> None:

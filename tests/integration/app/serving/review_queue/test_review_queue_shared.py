@@ -15,7 +15,7 @@ from sqlalchemy import Connection, create_engine, select, text
 
 from core.tables.base import Table
 from tests.integration.app.serving.conftest import PNG, World, furnished, picture
-from tests.integration.app.serving.reviews import listed, switch_on
+from tests.integration.app.serving.review_queue.reviews import listed, switch_on
 from tests.support.databases import empty_database
 from tests.support.object_store import ObjectStore
 from tests.support.waits import PATIENCE, wait_until

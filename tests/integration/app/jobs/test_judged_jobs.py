@@ -9,7 +9,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.jobs import JobPlan
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from tests.integration.app.conftest import Front
-from tests.integration.app.test_jobs import inputs_of, refused, start
+from tests.integration.app.jobs.test_jobs import inputs_of, refused, start
 from tests.support.answers import JOB
 from tests.support.stage_results import EVALUATION
 
