@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from app.inference import Explain, Inference, Pair, Part, Upload
 from app.inference.engines import graph_store as graphs
-from app.inference.engines.export_process import EXITS, export, main, prove, prove_answers
+from app.inference.engines.export_process import export, prove, prove_answers
 from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from app.inference.types import Scores
@@ -33,7 +32,6 @@ from models.backbones.network import Network
 from models.export import ModelError, card_of, save_model
 from models.mitigation.features import HeadError, linear_layer
 from models.onnx_export import export_onnx
-from models.runtime.bounded import FORK
 from tests.integration.app.serving.conftest import forward, forward_by, inference_of, picture
 from tests.support.graphs import (
     GREY_CLASSES,
@@ -305,25 +303,14 @@ def test_only_what_the_network_is_to_blame_for_is_a_conflict(end: str, kind: typ
 
 
 def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(artifacts: Artifacts, tmp_path: Path) -> None:
-    """In a forked process: a new one would import for seconds."""
     needs("/dev/full")
     part, target = saved(artifacts, "mdl_a", seed=0), tmp_path / "exports"
     target.mkdir()
     (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
     facts = {"score": None, "tells_unlike": False, "networks": [[str(artifacts.folder(part.artifact))]]}
     job = json.dumps(facts | {"file": str(target / graphs.FILE)})
-    ends = os.pipe()
-
-    def exporting() -> None:
-        os.dup2(ends[0], 0)  # it ends when its standard input does
-        main(job)
-
-    process = FORK.Process(target=exporting)
-    process.start()
-    process.join(60)
-    for end in ends:
-        os.close(end)
-    assert process.exitcode == os.EX_CANTCREAT == EXITS[StorageFull]
+    with pytest.raises(StorageFull):
+        graphs.run_export(["-m", "app.inference.engines.export_process", job], threading.Event())
     assert list(target.iterdir()) == []
 
 
