@@ -181,8 +181,11 @@ if TYPE_CHECKING:
         SplitMetrics,
     )
     from masktune.contract.operations import Limits, Ready, Storage
-    from masktune.contract.prediction_table import JobDrift, PredictionCounts, PredictionRow
-    from masktune.contract.predictions import (
+    from masktune.contract.problems import Problem
+    from masktune.contract.report import Report
+    from masktune.contract.samples import InferredPattern, Sample
+    from masktune.contract.serving.prediction_table import JobDrift, PredictionCounts, PredictionRow
+    from masktune.contract.serving.predictions import (
         Answer,
         Calibration,
         Candidate,
@@ -195,8 +198,7 @@ if TYPE_CHECKING:
         Selection,
         UnlikeTraining,
     )
-    from masktune.contract.problems import Problem
-    from masktune.contract.reject_option import (
+    from masktune.contract.serving.reject_option import (
         CurvePoint,
         Drift,
         DriftLook,
@@ -208,9 +210,7 @@ if TYPE_CHECKING:
         Served,
         ShareOf,
     )
-    from masktune.contract.report import Report
-    from masktune.contract.review_queue import ReviewItem, ReviewPolicy
-    from masktune.contract.samples import InferredPattern, Sample
+    from masktune.contract.serving.review_queue import ReviewItem, ReviewPolicy
     from masktune.contract.webhooks import Delivery, NewWebhook, Webhook
     from masktune.environment import DEFAULT_URL
 else:
@@ -228,11 +228,11 @@ else:
         "masktune.contract.keys",
         "masktune.contract.models",
         "masktune.contract.operations",
-        "masktune.contract.prediction_table",
-        "masktune.contract.predictions",
+        "masktune.contract.serving.prediction_table",
+        "masktune.contract.serving.predictions",
         "masktune.contract.problems",
-        "masktune.contract.reject_option",
-        "masktune.contract.review_queue",
+        "masktune.contract.serving.reject_option",
+        "masktune.contract.serving.review_queue",
         "masktune.contract.image_answers",
         "masktune.contract.webhooks",
         "masktune.contract.samples",

@@ -196,7 +196,7 @@ class EvaluateResult(StageResult):
 class PredictResult(StageResult):
     """Of a predict job: the name of its file in `artifact`, the rows in it, how many have each decision, how
     many were answered with each label, and how many were not for each reason. `drift` is a `JobDrift` of
-    `masktune.contract.prediction_table`, None without a calibration."""
+    `masktune.contract.serving.prediction_table`, None without a calibration."""
 
     stage: Literal[Stage.PREDICT] = Stage.PREDICT
     artifact: str

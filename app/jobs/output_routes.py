@@ -22,7 +22,7 @@ from app.jobs.prediction_table import TABLE, RowFilters, read_page
 from app.jobs.service import LoadedJob
 from masktune.contract.base import Page
 from masktune.contract.jobs import EventPage
-from masktune.contract.prediction_table import PredictionRow
+from masktune.contract.serving.prediction_table import PredictionRow
 from masktune.contract.vocabulary import Decision
 
 MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; charset=utf-8"}

@@ -39,9 +39,9 @@ from masktune.contract.job_requests import (
     PredictRequest,
     RetrainHeadRequest,
 )
-from masktune.contract.predictions import policy_fields
 from masktune.contract.report.text import needs_erm, uncalibrated
 from masktune.contract.report.text.formats import first_names
+from masktune.contract.serving.predictions import policy_fields
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, STAGES, Arm, JobKind, JobState, Stage
 
 _OF_A_SET = ("method", "target", "sigmas", "share", "crop")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.http.lists import decode_number, encode_number
 from masktune.contract.base import Page
-from masktune.contract.prediction_table import PredictionRow
+from masktune.contract.serving.prediction_table import PredictionRow
 from masktune.contract.vocabulary import Decision
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from app.http.edits import user_fields
 from core.tables import EventRow, JobRow
+from core.waiting import Wait, waiting_for
 from masktune.contract.jobs import Event, Job, JobInputs, JobVerdict, Judgement, Progress
 from masktune.contract.models import Evaluation
-from masktune.contract.prediction_table import PredictionCounts
+from masktune.contract.serving.prediction_table import PredictionCounts
 from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
-from masktune.contract.waiting import Wait, waiting_for
 
 _REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
 

@@ -16,7 +16,7 @@ from app.http.responses import KEY_SCHEMES
 from masktune.contract.base import Json, whole
 from masktune.contract.datasets import DatasetUpload, SourceRequest
 from masktune.contract.models import ModelUpload
-from masktune.contract.predictions import ImageUpload
+from masktune.contract.serving.predictions import ImageUpload
 
 DESCRIPTION = """\
 Train image classifiers past the shortcuts they found, measure whether that helped, and serve them with

@@ -13,8 +13,8 @@ from app.selective import calibrations
 from app.selective.policy import AppliedPolicy, choose, require_certified
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
-from masktune.contract import predictions
-from masktune.contract.predictions import PredictQuery
+from masktune.contract.serving import predictions
+from masktune.contract.serving.predictions import PredictQuery
 from models.selective import PredictionSets, TrainingNeighbours
 
 

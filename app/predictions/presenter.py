@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.inference import ForwardResult, Scores
 from app.predictions.plans import Plan
 from app.selective.policy import probability
-from masktune.contract.predictions import (
+from masktune.contract.serving.predictions import (
     Agreement,
     Answer,
     Candidate,

@@ -16,7 +16,7 @@ from app.http.validation import parse_query
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
-from masktune.contract.predictions import (
+from masktune.contract.serving.predictions import (
     Answer,
     ImageUpload,
     SaliencyAnswer,

@@ -35,7 +35,7 @@ from core.session import Database
 from core.settings import Settings
 from core.tables import JobRow, ModelRow
 from masktune.contract.hyperparameters import Fill, MaskingConfig
-from masktune.contract.predictions import (
+from masktune.contract.serving.predictions import (
     ImageSaliency,
     SaliencyAnswer,
     SaliencyFormat,

@@ -34,7 +34,7 @@ from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import (
+from masktune.contract.serving.predictions import (
     CERTIFIED_POLICIES,
     Answer,
     PredictQuery,

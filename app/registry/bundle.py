@@ -31,8 +31,8 @@ from core.storage.artifacts import Artifacts
 from core.storage.reports import read_report
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.models import Model
-from masktune.contract.predictions import DownloadQuery
 from masktune.contract.report.text.card import Card, card_parts
+from masktune.contract.serving.predictions import DownloadQuery
 from masktune.contract.vocabulary import Stage
 from models.data.archives.stored_zip import Entry, stored_zip
 

@@ -24,8 +24,8 @@ from core.session import Database, db_now
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import DriftRow, ModelRow
 from masktune.contract.models import DriftState
-from masktune.contract.reject_option import Drift, DriftLook, DriftTest, Served
 from masktune.contract.report.text.drift import drift_statement
+from masktune.contract.serving.reject_option import Drift, DriftLook, DriftTest, Served
 from masktune.contract.vocabulary import AbstainReason, UsageKind, WebhookEvent
 from models.selective import ALPHA, DISAGREEMENT, WINDOW, Share, Windows
 from models.selective.windows import inputs

@@ -13,8 +13,8 @@ from core.errors import Conflict, InvalidInput
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import CERTIFIED_POLICIES, ClassPromise, policy_fields
-from masktune.contract.reject_option import (
+from masktune.contract.serving.predictions import CERTIFIED_POLICIES, ClassPromise, policy_fields
+from masktune.contract.serving.reject_option import (
     CurvePoint,
     GroupRow,
     GroupTable,

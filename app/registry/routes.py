@@ -46,8 +46,8 @@ from core.errors import InvalidInput, UnsupportedMedia
 from core.queries import registry
 from masktune.contract.base import DatasetRef, Edit, JobRef, Page
 from masktune.contract.models import Model, ModelUpload
-from masktune.contract.predictions import DownloadQuery
-from masktune.contract.reject_option import Drift, RiskCoverage, RiskCoverageQuery
+from masktune.contract.serving.predictions import DownloadQuery
+from masktune.contract.serving.reject_option import Drift, RiskCoverage, RiskCoverageQuery
 from masktune.contract.vocabulary import Arm
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)

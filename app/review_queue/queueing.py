@@ -19,7 +19,7 @@ from core.queries.review_queue import MonitoredPromise
 from core.session import Database, db_now
 from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
-from masktune.contract.predictions import Answer, Selection
+from masktune.contract.serving.predictions import Answer, Selection
 from masktune.contract.vocabulary import Decision, ReviewKind, SelectionStatus
 from models.data.images.checks import stored_file
 from models.data.images.limits import STORED

@@ -25,7 +25,7 @@ from core.queries.rows import newest_first
 from core.tables import ReviewItemRow
 from masktune.contract.base import ModelRef, Page
 from masktune.contract.datasets import Dataset
-from masktune.contract.review_queue import (
+from masktune.contract.serving.review_queue import (
     NewReviewPolicy,
     ReviewAnswer,
     ReviewDatasetRequest,

@@ -24,7 +24,7 @@ from core.errors import Conflict, InvalidInput
 from core.queries import registry, review_queue
 from core.session import Database, db_now
 from core.tables import ModelRow, ReviewItemRow
-from masktune.contract.review_queue import (
+from masktune.contract.serving.review_queue import (
     NewReviewPolicy,
     ReviewAnswer,
     ReviewedPrediction,

@@ -24,7 +24,7 @@ from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.datasets import FormatOptions, SourceRequest
 from masktune.contract.ids import new_id
-from masktune.contract.review_queue import ReviewDatasetRequest
+from masktune.contract.serving.review_queue import ReviewDatasetRequest
 from models.data.download import LABELS_FILE
 from models.data.images.image_types import TYPES, image_type
 

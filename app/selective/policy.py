@@ -17,11 +17,11 @@ from app.selective import calibrations
 from core.errors import FieldError, InvalidInput, NotCertifiable
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
-from masktune.contract import predictions
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import CERTIFIED_POLICIES, PolicyName, PolicyQuery, policy_fields
-from masktune.contract.reject_option import RiskCoverageQuery
 from masktune.contract.report.text import uncertified
+from masktune.contract.serving import predictions
+from masktune.contract.serving.predictions import CERTIFIED_POLICIES, PolicyName, PolicyQuery, policy_fields
+from masktune.contract.serving.reject_option import RiskCoverageQuery
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
 from models.selective import DEFAULT_CONFIDENCE, Selection

@@ -23,7 +23,7 @@ from app.operations.metrics import Metrics
 from core.queries import served
 from core.queries.served import Key
 from core.session import Database
-from masktune.contract.predictions import Prediction
+from masktune.contract.serving.predictions import Prediction
 from masktune.contract.vocabulary import UsageKind
 from models.selective import Reference
 

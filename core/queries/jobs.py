@@ -17,8 +17,8 @@ from core.queries.states import enter, inputs_with_new_ids
 from core.session import db_now
 from core.slots import IMPORTS
 from core.tables import DatasetRow, JobRow, ModelRow
+from core.waiting import Wait
 from masktune.contract.vocabulary import ACTIVE, RESUMABLE, DatasetState, JobKind, JobState, Stage
-from masktune.contract.waiting import Wait
 
 QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_execute=True)
 """Rendered literally into the SQL: a partial index on queued jobs cannot serve a bound parameter."""

@@ -52,7 +52,7 @@ class ModelRow(Table):
     """`{calibration, status, found_at, acknowledged_at, acknowledged_by}`: what is known of the inputs under
     that calibration, and nothing under another. Written only when it changes, by whoever counts inputs."""
     review_policy: Mapped[dict[str, Any] | None]
-    """`masktune.contract.review_queue.ReviewPolicy`; None if nobody ever named one."""
+    """`masktune.contract.serving.review_queue.ReviewPolicy`; None if nobody ever named one."""
     promise: Mapped[dict[str, Any] | None]
     """`masktune.contract.models.Promise` without its numbers, and what it is `of`. Written only when it
     changes, under the lock of this row."""

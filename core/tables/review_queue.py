@@ -42,7 +42,7 @@ class ReviewItemRow(Table):
     label: Mapped[str | None]
     """The model's answer; None if it abstained."""
     prediction: Mapped[dict[str, Any]]
-    """`masktune.contract.predictions.Prediction` without its map, and the `threshold`."""
+    """`masktune.contract.serving.predictions.Prediction` without its map, and the `threshold`."""
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     """Of the image; None once it is deleted."""
     outcome: Mapped[ReviewOutcome | None]

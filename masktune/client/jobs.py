@@ -28,8 +28,8 @@ from masktune.client.transfers import download
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
 from masktune.contract.image_answers import ImageAnswers
 from masktune.contract.jobs import Comparison, Event, Job, JobPlan, Preset, side_by_side
-from masktune.contract.prediction_table import PredictionRow
 from masktune.contract.report import Report
+from masktune.contract.serving.prediction_table import PredictionRow
 
 LOOK_SECONDS = 0.2
 """Least interval between two requests for a watched job, unless its state has changed."""

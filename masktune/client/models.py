@@ -27,9 +27,9 @@ from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.transfers import STORED_SECONDS, CountedFile, OnSent, as_utf8, check_upload, download
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.models import Alias, AliasWithHistory, Backbone, Model
-from masktune.contract.reject_option import Drift, RiskCoverage
 from masktune.contract.report.charts import picture
 from masktune.contract.report.curves import reject_chart
+from masktune.contract.serving.reject_option import Drift, RiskCoverage
 
 EXPORT_SECONDS = 1800.0
 """How long to wait for a graph: others may be exported first."""

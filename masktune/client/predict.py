@@ -12,7 +12,7 @@ from masktune.client.calls import call, fetch, get
 from masktune.client.resource import D, Operation, Resource
 from masktune.client.transfers import CountedFile, as_utf8
 from masktune.client.wire import FilePart, Flow, Request
-from masktune.contract.predictions import Answer, SaliencyAnswer
+from masktune.contract.serving.predictions import Answer, SaliencyAnswer
 
 Image: TypeAlias = Path | str | bytes
 """The path of an image file, or the bytes of one."""

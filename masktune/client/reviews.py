@@ -10,7 +10,7 @@ from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.transfers import download
 from masktune.client.wire import EmittingFlow, Flow, Request
 from masktune.contract.datasets import Dataset
-from masktune.contract.review_queue import ReviewItem, ReviewPolicy
+from masktune.contract.serving.review_queue import ReviewItem, ReviewPolicy
 
 
 def get_policy(model: str) -> Flow[ReviewPolicy]:

@@ -18,7 +18,7 @@ from masktune.contract.hyperparameters import (
 from masktune.contract.hyperparameters.parameters import declared
 from masktune.contract.job_params import RowOrder
 from masktune.contract.parameter_fields import accepts
-from masktune.contract.predictions import CERTIFIED_POLICIES, policy_fields
+from masktune.contract.serving.predictions import CERTIFIED_POLICIES, policy_fields
 from masktune.contract.vocabulary import Split
 
 _TRAINED_ON = Field(None, description="Default: the one the model was trained on.")

@@ -10,9 +10,6 @@ from typing import Any, get_args
 from masktune import Calibration, Model, OwnKey, RiskCoverage, Selection
 from masktune.contract import models
 from masktune.contract.jobs import JobVerdict
-from masktune.contract.prediction_table import JobDrift, PredictionCounts
-from masktune.contract.predictions import ClassPromise, PredictionSets
-from masktune.contract.reject_option import DriftLook
 from masktune.contract.report import Report, accuracy, groups, judged_job
 from masktune.contract.report.curves import reject_chart
 from masktune.contract.report.recommendation import RecommendationReason
@@ -28,6 +25,9 @@ from masktune.contract.report.text import (
 from masktune.contract.report.text.groups import groups_agreements, groups_lead
 from masktune.contract.report.text.next_steps import next_steps, recommendation_reason
 from masktune.contract.report.text.promise import promise_statement
+from masktune.contract.serving.prediction_table import JobDrift, PredictionCounts
+from masktune.contract.serving.predictions import ClassPromise, PredictionSets
+from masktune.contract.serving.reject_option import DriftLook
 from models.evaluation.verdict import decide
 from tests.golden_texts.sections import (
     CONTROL,

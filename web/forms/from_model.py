@@ -10,7 +10,7 @@ from nicegui import ui
 from masktune import Dataset, Model
 from masktune.contract.hyperparameters.parameters import Bounds
 from masktune.contract.job_params import EVERY_SPLIT
-from masktune.contract.predictions import CERTIFIED_POLICIES, POLICY_OF
+from masktune.contract.serving.predictions import CERTIFIED_POLICIES, POLICY_OF
 from web.forms.fields import Field, Fields, percent
 from web.shell import html
 from web.text import labels

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from masktune import AsyncClient, ClientError, FieldError, Job, JobPlan, ProblemError
 from masktune.contract.jobs.comparison import dotted_settings
-from masktune.contract.predictions import POLICY_OF
+from masktune.contract.serving.predictions import POLICY_OF
 from web.forms.fields import Choices, Field, Fields
 from web.forms.kinds import FORMS, MAIN_KIND
 from web.paging import first

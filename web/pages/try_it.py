@@ -8,8 +8,8 @@ from typing import Any
 from nicegui import events, ui
 
 from masktune import Answer, AsyncClient, ClientError, Model, ProblemError, Sample
-from masktune.contract.predictions import CERTIFIED_POLICIES, POLICY_OF, ImageSaliency
 from masktune.contract.report.text.names import capitalised
+from masktune.contract.serving.predictions import CERTIFIED_POLICIES, POLICY_OF, ImageSaliency
 from web.forms.fields import percent
 from web.paging import first
 from web.shell import html, notify_on_error, page

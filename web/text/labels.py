@@ -11,11 +11,11 @@ from markupsafe import Markup
 from masktune import Dataset, ImportReport, Job, JobEstimate, Model, OwnKey
 from masktune.contract.job_params import EVERY_SPLIT
 from masktune.contract.jobs import JobVerdict
-from masktune.contract.predictions import POLICY_OF
 from masktune.contract.report.shortcut import PropertyCheck
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import moment, percent
 from masktune.contract.report.text.names import ARM_NAMES, SELECTION_NAMES, capitalised
+from masktune.contract.serving.predictions import POLICY_OF
 from masktune.contract.vocabulary import STAGE_NAMES, Arm
 
 Json = Mapping[str, Any]

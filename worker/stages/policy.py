@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from core.errors import JobError
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import PredictParams
-from masktune.contract.predictions import ClassPromise, policy_fields
 from masktune.contract.report.text import not_certifiable, uncalibrated, uncertified_promises
+from masktune.contract.serving.predictions import ClassPromise, policy_fields
 from masktune.contract.vocabulary import AbstainReason
 from models.selective import (
     DEFAULT_CONFIDENCE,

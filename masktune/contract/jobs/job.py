@@ -21,9 +21,9 @@ from masktune.contract.job_params import EvaluateParams, ImportParams, JobParams
 from masktune.contract.jobs.judgements import Judgement
 from masktune.contract.models import SplitMetrics
 from masktune.contract.parameter_fields import holds
-from masktune.contract.prediction_table import PredictionCounts
 from masktune.contract.problems import Problem
 from masktune.contract.report.accuracy import JobVerdict
+from masktune.contract.serving.prediction_table import PredictionCounts
 from masktune.contract.vocabulary import JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from masktune.contract.reject_option import CurvePoint, RiskCoverage
 from masktune.contract.report.charts import Chart, Dot, Line
 from masktune.contract.report.inferred import MixPoint
 from masktune.contract.report.probabilities import Reliability, RiskCurve
 from masktune.contract.report.text.formats import calibration_samples, percent, whole_percent
 from masktune.contract.report.text.names import ARM_NAMES, in_order
+from masktune.contract.serving.reject_option import CurvePoint, RiskCoverage
 from masktune.contract.vocabulary import CONTROLS, Arm
 
 

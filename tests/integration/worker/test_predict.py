@@ -14,7 +14,7 @@ import pytest
 
 from core.queries import registry
 from core.tables import JobRow
-from masktune.contract.prediction_table import JobDrift
+from masktune.contract.serving.prediction_table import JobDrift
 from masktune.contract.vocabulary import JobKind
 from models.data.layout import DatasetInfo
 from models.data.store import Store

@@ -12,7 +12,6 @@ from pydantic import Field
 from masktune.contract.base import Shape
 from masktune.contract.datasets import Dataset
 from masktune.contract.models import Evaluation, Model
-from masktune.contract.predictions import Selection
 from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
 from masktune.contract.report.text import formats, names
@@ -25,6 +24,7 @@ from masktune.contract.report.text.certificates import (
 from masktune.contract.report.text.evaluations import evaluation_statement
 from masktune.contract.report.text.notes import independence
 from masktune.contract.report.text.verdict import verdict
+from masktune.contract.serving.predictions import Selection
 from masktune.contract.vocabulary import Arm
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from masktune.contract.prediction_table import PredictionCounts
-from masktune.contract.predictions import ClassPromise, PredictionSets, Selection
-from masktune.contract.reject_option import RiskCoverage
 from masktune.contract.report.text.formats import first_names, percent, whole_percent
+from masktune.contract.serving.prediction_table import PredictionCounts
+from masktune.contract.serving.predictions import ClassPromise, PredictionSets, Selection
+from masktune.contract.serving.reject_option import RiskCoverage
 
 NO_PROMISE = (
     "This is no promise about a single input, a group or shifted data, and it holds only if the risk was "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from masktune.contract.models import DriftState
-from masktune.contract.prediction_table import JobDrift
-from masktune.contract.reject_option import DriftLook
 from masktune.contract.report.text.formats import moment
+from masktune.contract.serving.prediction_table import JobDrift
+from masktune.contract.serving.reject_option import DriftLook
 
 DRIFT_NAMES = {
     "drifted": "inputs drifted",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masktune.contract.predictions import View
+from masktune.contract.serving.predictions import View
 from models.saliency import METHODS
 from tests.integration.app.serving.conftest import CLASSES, World, picture
 

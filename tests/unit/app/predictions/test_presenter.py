@@ -14,7 +14,7 @@ from app.predictions.presenter import answer, largest
 from app.selective.policy import PolicyRequest, apply_policy
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import Prediction
+from masktune.contract.serving.predictions import Prediction
 from models.selective import NEIGHBOURS, CalibrationTable, TrainingNeighbours, score
 
 CLASSES = ["cat", "dog", "owl"]

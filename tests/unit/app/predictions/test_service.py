@@ -16,7 +16,7 @@ from app.predictions.service import PredictionService
 from app.selective.policy import PolicyRequest, apply_policy
 from core.errors import NotFound
 from core.tables import ModelRow
-from masktune.contract.predictions import UploadedPredictQuery
+from masktune.contract.serving.predictions import UploadedPredictQuery
 
 OLD, NEW = (Pair(Part(name, f"models/{name}"), None) for name in ("mdl_old", "mdl_new"))
 

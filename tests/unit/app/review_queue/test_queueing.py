@@ -8,7 +8,7 @@ import pytest
 
 from app.review_queue.queueing import draw
 from core.tables import ModelRow
-from masktune.contract.predictions import Answer
+from masktune.contract.serving.predictions import Answer
 
 MODEL = ModelRow(
     id="mdl_1",

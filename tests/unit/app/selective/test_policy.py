@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from app.inference import Calibration
 from app.selective.policy import AppliedPolicy, PolicyRequest, apply_policy, probability, requested_policy
 from core.errors import InvalidInput
-from masktune.contract import predictions
-from masktune.contract.predictions import PredictQuery
+from masktune.contract.serving import predictions
+from masktune.contract.serving.predictions import PredictQuery
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
 from models.selective import CalibrationTable

@@ -17,7 +17,7 @@ from app.selective.usage import ABOVE, CountedSubjects, UsageBuffer, UsageCounte
 from core.queries import served
 from core.schema import upgrade
 from core.session import Database
-from masktune.contract.predictions import Agreement, Prediction, UnlikeTraining
+from masktune.contract.serving.predictions import Agreement, Prediction, UnlikeTraining
 from masktune.contract.vocabulary import AbstainReason, Decision, UsageKind
 from models.selective import REFERENCES, Reference, Share
 

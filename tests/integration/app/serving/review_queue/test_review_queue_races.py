@@ -25,7 +25,7 @@ from core.queries import registry, review_queue
 from core.session import Database
 from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
-from masktune.contract.review_queue import NewReviewPolicy, ReviewAnswer
+from masktune.contract.serving.review_queue import NewReviewPolicy, ReviewAnswer
 from masktune.contract.vocabulary import Arm, ReviewKind, ReviewOutcome
 from tests.integration.app.serving.conftest import PNG, World, picture
 from tests.integration.app.serving.processes import Replica

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from masktune.contract.base import AbstainReasonName, Shape
 from masktune.contract.models import DriftStatus
-from masktune.contract.predictions import Candidate
-from masktune.contract.reject_option import DriftTest
+from masktune.contract.serving.predictions import Candidate
+from masktune.contract.serving.reject_option import DriftTest
 from masktune.contract.vocabulary import Decision
 
 

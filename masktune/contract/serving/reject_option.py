@@ -10,7 +10,7 @@ from pydantic import Field
 from masktune.contract.base import AbstainReasonName, Query, SelectionStatusName, Shape, Time
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.models import CalibrationRef, DriftState
-from masktune.contract.predictions import ClassPromise
+from masktune.contract.serving.predictions import ClassPromise
 
 GroupVerdict = Literal["bound_below", "bound_above", "too_few"]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from masktune.contract.waiting import WORKER_SECONDS, Wait, waiting_for
+from core.waiting import WORKER_SECONDS, Wait, waiting_for
 
 SINCE = 100.0
 QUEUED = Wait(position=1, running=0, since=SINCE, now=SINCE + 1, imports_alone=False)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from masktune.contract.base import ClassName, Name, Open, Shape, Strict, Time
 from masktune.contract.models import ANSWERS_TO_NOTICE
-from masktune.contract.predictions import Prediction
+from masktune.contract.serving.predictions import Prediction
 from masktune.contract.vocabulary import ReviewKind, ReviewOutcome
 
 ReviewState = Literal["waiting", "answered", "deleted"]
