@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.backbones.network import Network
@@ -39,6 +40,13 @@ def compute_stage_features(network: Network, loader: StoreLoader, run: Run) -> S
         batches = ((*waiting.popleft(), *coordinates) for coordinates in by_batch)
         rows, labels, values, logits, *early = columns_by_row(batches, loader.rows)
     return StageFeatures(Features(rows, labels, values, logits), stages, tuple(early), axes)
+
+
+def pooled_features(network: Network, loader: StoreLoader, run: Run) -> list[NDArray[np.float32]]:
+    """The pooled features (N, D) of each early stage, in ascending order of rows."""
+    with stage_passes(network, early_stages(network)) as forward:
+        batches = ((columns[0], *pooled) for columns, pooled in map_batches(loader, run, forward))
+        return columns_by_row(batches, loader.rows)[1:]
 
 
 def save_early(features: StageFeatures, folder: Path) -> None:

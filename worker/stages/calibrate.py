@@ -186,7 +186,7 @@ def _fit(context: StageContext, cache: LogitsCache, model: ModelSpec, rows: Fitt
     except HeadError as error:
         context.log(f"no input of model {model.id} is ever called unlike the training images: {error}")
     if neighbours is None:
-        val = cache.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
+        val = cache.logits(model, TEMPERATURE_SPLIT)
     temperature = fit_temperature(val.logits, val.labels)
     return _Fitted({"value": temperature, "split": TEMPERATURE_SPLIT, "n": len(val.labels)}, neighbours)
 

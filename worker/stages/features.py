@@ -158,11 +158,11 @@ class NetworkPass:
         with stage_passes(self._network, stages) as forward:
 
             def read(batch: Batch) -> Columns:
-                (_, _, values, logits), pooled = forward(batch)
+                (_, _, values, _), pooled = forward(batch)
                 if axes:
                     pooled = [one.coordinates(part) for one, part in zip(axes, pooled, strict=True)]
                 columns = {f"{self._output}-{n}": part.numpy() for n, part in enumerate(pooled)}
-                return columns | {"values": values.numpy(), "logits": logits.numpy()}
+                return columns | {"values": values.numpy()}
 
             yield read
 
@@ -172,9 +172,10 @@ class NetworkPass:
 
     def vectors(self) -> Iterator[Vectors]:
         """Of a pass that keeps `pooled`, those of each batch, as they came from the network."""
+        names = [f"pooled-{n}" for n in range(len(early_stages(self._network)))]
         for number in range(len(self.shards)):
             columns, sizes = self.columns(number), list(map(len, self.loader.positions(number)))
-            pooled = [torch.from_numpy(columns[f"pooled-{n}"]) for n in range(len(columns) - 2)]
+            pooled = [torch.from_numpy(columns[name]) for name in names]
             for batch in zip(*(torch.split(stage, sizes) for stage in pooled), strict=True):
                 yield [part.clone() for part in batch]  # aligned as it was, on which sums depend
 
@@ -209,7 +210,7 @@ def write_columns(
 def save_training_split(
     context: StageContext, network: Network, run: Run, folder: Path, *, model: str | None
 ) -> None:
-    """Pass over the training split; write `values.npy`, `logits.npy` and what `StageFeatures.load` reads."""
+    """Pass over the training split; write `values.npy` and what `StageFeatures.load` reads."""
     first, others = (
         NetworkPass(context, network, output, split="train", model=model) for output in ("pooled", "early")
     )
@@ -220,7 +221,7 @@ def save_training_split(
     stages = load_stages(fitted)
     early = {f"early-{n}": np.load(fitted / f"early-{n}.npy") for n in range(len(stages))}
     parts = chain(first.parts(), [(np.sort(np.concatenate(first.shards)), early)], others.parts())
-    write_columns(folder, parts, rows, {"values", "logits", *early})
+    write_columns(folder, parts, rows, {"values", *early})
     save_axes(folder, stages, load_axes(fitted, len(stages)))
     for sharded in (first, others):
         context.artifacts.delete(context.key_of(sharded))

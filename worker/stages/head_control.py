@@ -6,10 +6,9 @@ from masktune.contract.vocabulary import Stage
 from models.mitigation.groups import class_groups
 from worker.results import HeadResult
 from worker.stages.context import StageContext
-from worker.stages.forward import FITS, LogitsCache
+from worker.stages.forward import FITS, NetworkFeatures, Passes
 from worker.stages.retrain_head import adopt_head, fit_head, publish_head
 from worker.stages.training import given_model, load
-from worker.stages.training_features import training_features
 
 
 def head_control(context: StageContext) -> HeadResult:
@@ -19,18 +18,11 @@ def head_control(context: StageContext) -> HeadResult:
     """
     model = given_model(context)
     network, card = load(context, model)
-    cache = LogitsCache(context, passes=1 + FITS)
-    features = training_features(
-        context,
-        network,
-        cache,
-        frozen=bool(card.hyperparameters.get("freeze_backbone")),
-        early=False,
-        folder=context.workspace.path / "features",
-        model=model.id,
-    ).last
+    passes = Passes(context.run, 1 + FITS)
+    with passes.next() as run:
+        features = NetworkFeatures.of_model(context, network, card, model).stages(run).last
     groups = class_groups(features.labels, context.store.classes)
-    head = adopt_head(context, network, groups) or fit_head(context, network, features, groups, cache)
+    head = adopt_head(context, network, groups) or fit_head(context, network, features, groups, passes)
     return publish_head(
         context, network, head, features, stage=Stage.HEAD_CONTROL, hyperparameters=card.hyperparameters
     )

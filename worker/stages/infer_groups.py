@@ -14,14 +14,12 @@ the patterns, their judge is stored with that model (`worker.stages.patterns`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self, TypedDict
 
 import numpy as np
 
 from masktune.contract.hyperparameters import HeadConfig
-from models.backbones.network import Network
 from models.data.splits import SPLITS
 from models.data.store import Store
 from models.mitigation.features import HeadError
@@ -30,23 +28,14 @@ from models.mitigation.groups import Groups
 from models.mitigation.logistic import counting_steps
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import PatternGroups, pattern_groups
-from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, judged_features, shown_patterns
+from models.mitigation.pattern_judge import fit_pattern_judge
 from models.mitigation.stage_features import StageFeatures
-from models.mitigation.wrong_labels import LabelJudge
-from models.run import Run
 from models.types import Bools, Floats, Labels
 from worker.results import GroupsResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward import (
-    FITS,
-    FrozenFeatures,
-    LogitsCache,
-    Passes,
-    loader_for,
-)
+from worker.stages.forward import FITS, NetworkFeatures, Passes
 from worker.stages.patterns import save_judge
 from worker.stages.training import given_model, load
-from worker.stages.training_features import training_features
 
 SAMPLES, TRAINING, FACTS = "samples.npz", "training.npz", "inferred.json"
 _JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")
@@ -88,26 +77,25 @@ def infer_groups(context: StageContext) -> GroupsResult:
 def _inferred(context: StageContext) -> GroupsResult:
     model = given_model(context)
     network, card = load(context, model)
-    frozen = bool(card.hyperparameters.get("freeze_backbone"))
-    cache = LogitsCache(context, passes=1 + FITS + len(_JUDGED_SPLITS))
-    folder = context.workspace.path / "features"
-    features = training_features(
-        context, network, cache, frozen=frozen, early=True, folder=folder, model=model.id
-    )
+    features = NetworkFeatures.of_model(context, network, card, model)
+    passes = Passes(context.run, 1 + FITS + len(_JUDGED_SPLITS))
+    with passes.next() as run:
+        training = features.stages(run)
     config = context.retraining.head if context.needs_groups else HeadConfig()
-    minority = infer_training_groups(context, features, config, cache.passes)
+    minority = infer_training_groups(context, training, config, passes)
     patterns, doubt = np.full(len(context.store), -1), np.zeros(len(context.store))
     judge = None
     if minority.patterns is not None and minority.label_doubt is not None:
-        rows = features.last.rows
+        rows = training.last.rows
         patterns[rows], doubt[rows] = minority.patterns, minority.label_doubt
-        judge = fit_pattern_judge(features, minority, device=context.run.device, check=context.run.check)
-        known = FrozenFeatures(context, network, model=model.id) if frozen else None
-        judges = _Judges(context, network, judge, minority.label_judge, known)
+        judge = fit_pattern_judge(training, minority, device=context.run.device, check=context.run.check)
         for split in _JUDGED_SPLITS:
             if len(rows := context.store.rows(split)):
-                with cache.passes.next() as run:
-                    patterns[rows], doubt[rows] = judges.judge(split, rows, run)
+                with passes.next() as run:
+                    patterns[rows] = judge.patterns(features.early(split, judge.stage, run))
+                    if minority.label_judge is not None:
+                        values, labels = features.values(split, run), context.store.labels[rows]
+                        doubt[rows] = minority.label_judge.doubt(values, labels, patterns[rows])
     doubt[context.right_labels] = 0.0  # also of other splits
     artifact = context.key(context.stage)
     with context.artifacts.writing(artifact) as target:
@@ -163,33 +151,6 @@ def infer_training_groups(
             # By three early stages and the last features, at most.
             check=counting_steps(run, 4 * (len(config.judge_penalties) + config.rounds)),
         )
-
-
-@dataclass(frozen=True)
-class _Judges:
-    """The judges of patterns and of labels, for images that fitted neither.
-    `known` are the features of a frozen backbone."""
-
-    context: StageContext
-    network: Network
-    pattern: PatternJudge
-    label: LabelJudge | None
-    known: FrozenFeatures | None
-
-    def judge(self, split: str, rows: Labels, run: Run) -> tuple[Labels, Floats]:
-        """The pattern of each image of the split, and how doubtful its label is, (N,)."""
-        if self.known is not None:
-            patterns = self.pattern.patterns(self.known.load_early(split, self.pattern.stage, run))
-            values = self.known.load(split, run)
-        else:
-            loader = loader_for(self.context, self.network, rows, run)
-            if self.label is None:
-                return shown_patterns(self.network, self.pattern, loader, run), np.zeros(len(rows))
-            patterns, features = judged_features(self.network, self.pattern, loader, run)
-            values = features.values
-        if self.label is None:
-            return patterns, np.zeros(len(rows))
-        return patterns, self.label.doubt(values, self.context.store.labels[rows], patterns)
 
 
 # --- what other stages read -----------------------------------------------------------------------

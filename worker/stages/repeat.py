@@ -19,21 +19,19 @@ from models.backbones.network import Network
 from models.masktune import Arm as Trained
 from models.masktune import steps
 from models.mitigation.groups import class_groups
-from models.training.frozen import FeatureSource
 from models.types import Labels
 from worker.results import RepeatResult
 from worker.stages.context import StageContext
 from worker.stages.forward import (
     FITS,
-    LogitsCache,
+    NetworkFeatures,
     Passes,
     frozen_source,
-    logits_of,
+    job_features_key,
 )
 from worker.stages.retrain_head import balanced_groups, fit_head
 from worker.stages.seeds import SeedPredictions
 from worker.stages.training import untrained_network
-from worker.stages.training_features import training_features
 from worker.workspace import copy_files
 
 SPLITS = ("val", "test")
@@ -56,7 +54,9 @@ def repeat(context: StageContext) -> RepeatResult:
             if file.is_file():
                 continue
             context.log(f"training with seed {seed}")
-            _train(context.with_seed(seed, on_progress=run.on_progress)).save(file)
+            of_seed = context.with_seed(seed, on_progress=run.on_progress)
+            _train(of_seed).save(file)
+            context.artifacts.delete(job_features_key(of_seed))
             for used in context.workspace.path.glob(f"{context.stage}-{seed}-*"):
                 shutil.rmtree(used)
             context.workspace.save()
@@ -70,7 +70,7 @@ def _train(context: StageContext) -> SeedPredictions:
     """Train all arms of the job as its stages do, in their order, with the context's seed."""
     network = untrained_network(context)
     features = frozen_source(context, network, model=None)
-    answers = partial(_answers, context, features)
+    answers = partial(_answers, context)
 
     def folder(part: str) -> Path:  # the child process counts the epochs in folders of such names
         return context.workspace.path / f"{context.stage}-{context.seed}-{part}"
@@ -78,7 +78,7 @@ def _train(context: StageContext) -> SeedPredictions:
     trainings = steps(network, context.store, context.params, context.run, folder=folder, features=features)
     next(trainings)  # ERM
     by_arm = {Arm.ERM: answers(network)}
-    divided, of_heads = _retrain_heads(context, deepcopy(network), answers, folder=folder("features"))
+    divided, of_heads = _retrain_heads(context, deepcopy(network), answers)
     by_arm |= of_heads
     if context.job_params(MitigateConfig).masktune:
         by_arm |= {_ARMS[step.arm]: answers(network) for step in trainings}
@@ -91,30 +91,27 @@ def _retrain_heads(
     context: StageContext,
     network: Network,
     answers: Callable[[Network], dict[str, Labels]],
-    *,
-    folder: Path,
 ) -> tuple[bool, dict[Arm, dict[str, Labels]]]:
     """Whether any class was divided, and the answers of the retrained head and of its control."""
-    cache = LogitsCache(context, passes=1 + 3 * FITS)  # the features, the groups and two heads
-    early = context.retraining.groups == "early_stages"
-    frozen = context.params.freeze_backbone
-    features = training_features(
-        context, network, cache, frozen=frozen, early=early, folder=folder, model=None
-    )
+    passes = Passes(context.run, 1 + 3 * FITS)  # the features, the groups and two heads
+    with passes.next() as run:
+        features = _features(context, network).stages(run)
     classes = context.store.classes
-    groups = balanced_groups(context, features, cache.passes)
-    fit_head(context, network, features.last, groups, cache)
+    groups = balanced_groups(context, features, passes)
+    fit_head(context, network, features.last, groups, passes)
     by_arm, divided = {Arm.RETRAINED: answers(network)}, len(groups.names) > len(classes)
     if context.retraining.control:
         if divided:  # else the retrained head is its control
-            fit_head(context, network, features.last, class_groups(features.last.labels, classes), cache)
+            fit_head(context, network, features.last, class_groups(features.last.labels, classes), passes)
         by_arm[Arm.RETRAINED_CONTROL] = answers(network)
     return divided, by_arm
 
 
-def _answers(context: StageContext, features: FeatureSource | None, network: Network) -> dict[str, Labels]:
+def _answers(context: StageContext, network: Network) -> dict[str, Labels]:
     """Predictions (N,) on each split, in stored order."""
-    return {
-        split: logits_of(context, network, split, context.run, features and features(split)).predictions
-        for split in SPLITS
-    }
+    features = _features(context, network)
+    return {split: features.logits(split, context.run)[0].predictions for split in SPLITS}
+
+
+def _features(context: StageContext, network: Network) -> NetworkFeatures:
+    return NetworkFeatures(context, network, frozen=context.params.freeze_backbone, model=None)

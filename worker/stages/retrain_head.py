@@ -31,10 +31,9 @@ from models.training.checkpoints import weights_digest
 from models.types import Floats, Labels
 from worker.results import HeadResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward import FITS, LogitsCache, Passes
+from worker.stages.forward import FITS, NetworkFeatures, Passes
 from worker.stages.infer_groups import infer_training_groups, inferred_training_groups
 from worker.stages.training import given_model, load, publish_model
-from worker.stages.training_features import training_features
 
 HEAD, MEMBERS = "head.json", "members.npz"
 
@@ -46,20 +45,13 @@ def retrain_head(context: StageContext) -> HeadResult:
     """
     model = given_model(context)
     network, card = load(context, model)
-    cache = LogitsCache(context, passes=1 + FITS)
-    features = training_features(
-        context,
-        network,
-        cache,
-        frozen=bool(card.hyperparameters.get("freeze_backbone")),
-        early=False,  # the stage before has inferred the groups
-        folder=context.workspace.path / "features",
-        model=model.id,
-    )
-    groups = balanced_groups(context, features, cache.passes)
+    passes = Passes(context.run, 1 + FITS)
+    with passes.next() as run:
+        features = NetworkFeatures.of_model(context, network, card, model).stages(run)
+    groups = balanced_groups(context, features, passes)
     if len(groups.names) <= len(context.store.classes):
         context.log(UNDIVIDED_REASONS.get(groups.details.get("reason"), UNDIVIDED))
-    head = fit_head(context, network, features.last, groups, cache)
+    head = fit_head(context, network, features.last, groups, passes)
     return publish_head(
         context, network, head, features.last, stage=Stage.RETRAIN_HEAD, hyperparameters=card.hyperparameters
     )
@@ -114,10 +106,14 @@ _SOURCES: Mapping[GroupSource, Callable[[StageContext, StageFeatures, Passes], G
 
 
 def fit_head(
-    context: StageContext, network: Network, features: Features, groups: Groups, cache: LogitsCache
+    context: StageContext,
+    network: Network,
+    features: Features,
+    groups: Groups,
+    passes: Passes,
 ) -> RetrainedHead:
     """Fit a head balanced over `groups` and install it in the network."""
-    with cache.passes.next(FITS) as run:
+    with passes.next(FITS) as run:
         head = refit(
             network,
             features,

@@ -46,12 +46,12 @@ def fitting_rows(store: Store) -> FittingRows | None:
 def fit_neighbours(
     cache: LogitsCache, model: ModelSpec, rows: FittingRows
 ) -> tuple[TrainingNeighbours, Logits]:
-    """The model's training neighbours, and its logits on the whole of `val`, which are kept.
+    """The model's training neighbours, and its logits on the whole of `val`.
 
     Raises HeadError for a network without the one linear layer whose inputs are compared.
     """
     training = cache.features(model, "train", rows.train)
-    val = cache.features(model, "val", keep=True)  # the report reads its logits too
+    val = cache.features(model, "val")
     held_out = val.values[np.isin(val.rows, rows.val)]
     return TrainingNeighbours.fit(training.values, held_out), logits_in(val)
 

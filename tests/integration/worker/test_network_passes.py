@@ -7,18 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from models.mitigation import stage_features
-from models.mitigation.stage_features import StageFeatures, pooled_stage
+from models.mitigation.stage_features import StageFeatures
 from models.run import Run, ignore_progress
 from tests.integration.worker.rebuilt_passes import rebuilt
 from tests.integration.worker.report.test_saliency import bench
+from tests.support.stage_features import pooled_features
 from worker.passes.shards import ShardedPass
 from worker.results import ModelSpec
 from worker.stages import features
 from worker.stages.context import StageContext
 from worker.stages.features import NetworkPass, Output, save_training_split
-from worker.stages.forward import FrozenFeatures, loader_for
+from worker.stages.forward import NetworkFeatures, loader_for
 from worker.stages.training import load
 
 
@@ -78,22 +80,25 @@ def test_the_training_split_is_joined_in_ascending_order(
     assert list(work.glob("axes-*"))
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("values_first", [False, True])
-def test_another_split_has_coordinates_along_the_axes_of_train(values_first: bool, tmp_path: Path) -> None:
+def test_another_split_has_coordinates_along_the_axes_of_train(
+    frozen: bool, values_first: bool, tmp_path: Path
+) -> None:
     context, model = bench(tmp_path, {}, val=10)
     network, _ = load(context, model)
-    frozen, rows = FrozenFeatures(context, network, model=model.id), context.store.rows("val")
+    provided = NetworkFeatures(context, network, frozen=frozen, model=model.id)
     if values_first:
-        frozen.load("val", Run())
-    train = frozen.load_stages(Run())
-    for stage, axes in zip(train.stages, train.axes, strict=True):
-        loader = loader_for(context, network, rows, Run())
-        expected = pooled_stage(network, stage.name, loader, Run(), axes.coordinates)
-        assert np.array_equal(frozen.load_early("val", stage.name, Run()), expected)
+        provided.values("val", Run())
+    train = provided.stages(Run())
+    pooled = pooled_features(network, loader_for(context, network, context.store.rows("val")), Run())
+    for stage, axes, of_stage in zip(train.stages, train.axes, pooled, strict=True):
+        expected = axes.coordinates(torch.from_numpy(of_stage))
+        assert np.array_equal(provided.early("val", stage.name, Run()), expected)
     plain = NetworkPass(context, network, "values", split="val", model=None)
     context.compute_shards(plain, ignore_progress)
     values = np.concatenate([columns["values"] for _, columns in plain.parts()])
-    assert np.array_equal(frozen.load("val", Run()), values)
+    assert np.array_equal(provided.values("val", Run()), values)
 
 
 def test_what_a_job_sees_of_a_part_of_the_data_set_is_not_offered(

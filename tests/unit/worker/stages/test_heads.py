@@ -23,7 +23,7 @@ from models.run import Progress, Run
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.seeds import shifted
 from worker.stages.context import StageContext
-from worker.stages.forward import FITS, LogitsCache, Passes
+from worker.stages.forward import FITS, Passes
 from worker.stages.retrain_head import balanced_groups, fit_head
 
 pytestmark = pytest.mark.trains
@@ -93,8 +93,8 @@ def test_a_retrained_head_is_no_better_than_a_coin_at_what_it_has_not_seen(
 ) -> None:
     stage_context = context(tmp_path, "labels", pairs=pairs)
     network = build_network("small_cnn", classes=2, image_size=16)
-    cache = cast(LogitsCache, SimpleNamespace(passes=Passes(stage_context.run, 1)))
-    head = fit_head(stage_context, network, features(), class_groups(LABELS, ("a", "b")), cache)
+    passes = Passes(stage_context.run, 1)
+    head = fit_head(stage_context, network, features(), class_groups(LABELS, ("a", "b")), passes)
     assert 0.3 < (head.held_out == LABELS).mean() < 0.7
 
 
@@ -102,8 +102,8 @@ def test_without_subjects_the_weights_are_those_of_independent_images(tmp_path: 
     """Bit for bit: figures of earlier versions stay."""
     stage_context = context(tmp_path, "labels", pairs="none")
     network, groups = build_network("small_cnn", classes=2, image_size=16), class_groups(LABELS, ("a", "b"))
-    cache = cast(LogitsCache, SimpleNamespace(passes=Passes(stage_context.run, 1)))
-    head = fit_head(stage_context, network, features(), groups, cache)
+    passes = Passes(stage_context.run, 1)
+    head = fit_head(stage_context, network, features(), groups, passes)
     plain = retrain_head(
         network, features(), groups, stage_context.retraining.head, seed=stage_context.run.seed
     )
@@ -127,9 +127,7 @@ def test_what_is_done_rises_while_heads_are_fitted(
             build_network("small_cnn", classes=2, image_size=16),
             class_groups(LABELS, ("a", "b")),
         )
-        fit_head(
-            stage_context, network, features(), groups, cast(LogitsCache, SimpleNamespace(passes=passes))
-        )
+        fit_head(stage_context, network, features(), groups, passes)
     shares = [report.step / report.steps for report in reports]
     assert shares == sorted(shares)
     assert len({share for share in shares if share < 1}) > 10
