@@ -28,13 +28,13 @@ from models.data.store import Store
 from models.inputs import new_network
 from models.masktune import fit_erm
 from models.mitigation.finder import infer_minority
-from models.mitigation.pattern_judge import fit_pattern_judge, shown_patterns
+from models.mitigation.pattern_judge import fit_pattern_judge
 from models.mitigation.stage_features import shuffled
 from models.run import Run
 from models.runtime.process import prepare_process
 from models.types import Labels
 from tests.support.biased_digits import make_digits, with_square
-from tests.support.stage_features import compute_stage_features
+from tests.support.stage_features import compute_stage_features, pooled_features
 
 TRAINING = {"backbone": "small_cnn", "image_size": 16, "epochs": 12, "batch_size": 32}
 LEAST = {"precision": 0.8, "recall": 0.5}
@@ -149,9 +149,11 @@ def _measure(store: Store, seed: int, scratch: Path) -> Shares:
         return None
     patterns[rows] = minority.patterns
     judge = fit_pattern_judge(features, minority)
+    number = [stage.name for stage in features.stages].index(judge.stage)
     for split in ("val", "calibration", "test"):
         rows = store.rows(split)
-        patterns[rows] = shown_patterns(network, judge, loader(rows), run)
+        pooled = torch.from_numpy(pooled_features(network, loader(rows), run)[number])
+        patterns[rows] = judge.patterns(judge.axes.coordinates(pooled).numpy())
     named = patterns != store.labels
     lacking = np.array(["lacks" in store.sample(row).path for row in range(len(store))])
     return {"precision": float(lacking[named].mean()), "recall": float(named[lacking].mean())}

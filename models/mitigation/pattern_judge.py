@@ -14,28 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from models.data.loading.batched_eval import evaluating, map_batches
-from models.mitigation.features import (
-    Features,
-    Head,
-    columns_by_row,
-    forward_batch,
-    inputs_of,
-    linear_layer,
-)
+from models.mitigation.features import Head
 from models.mitigation.logistic import Check, Standardised, balanced_weights, fit_heads, never
 from models.mitigation.minority import Minority
-from models.mitigation.stage_features import Axes, StageFeatures, pool_stage, pooled_stage
+from models.mitigation.stage_features import Axes, StageFeatures, pool_stage
 from models.mitigation.stages import outputs_of
 from models.runtime.files import replacing
 from models.types import Labels
 
 if TYPE_CHECKING:
     from models.backbones.network import Network
-    from models.data.loading.batches import Batch, StoreLoader
-    from models.run import Run
 
 
 class PatternJudge(NamedTuple):
@@ -98,14 +87,6 @@ def fit_pattern_judge(
     return PatternJudge(features.stages[number].name, features.axes[number], standardised.head(fitted[0]))
 
 
-def shown_patterns(network: Network, judge: PatternJudge, loader: StoreLoader, run: Run) -> Labels:
-    """The class (N,) whose pattern each image of `loader` shows, in ascending order of rows.
-
-    The network runs only as far as the judge's stage. Raises Stopped.
-    """
-    return judge.patterns(pooled_stage(network, judge.stage, loader, run, judge.axes.coordinates))
-
-
 @contextmanager
 def judged_passes(network: Network, judge: PatternJudge) -> Iterator[Callable[[], Labels]]:
     """The class (B,) whose pattern each image of a batch shows: a function to call after each forward pass
@@ -117,17 +98,3 @@ def judged_passes(network: Network, judge: PatternJudge) -> Iterator[Callable[[]
             return judge.patterns(judge.axes.coordinates(pooled).numpy())
 
         yield patterns
-
-
-def judged_features(
-    network: Network, judge: PatternJudge, loader: StoreLoader, run: Run
-) -> tuple[Labels, Features]:
-    """The same, and the last features, in one pass through the whole network. Raises Stopped."""
-
-    def forward(batch: Batch) -> tuple[Tensor, ...]:
-        return *forward_batch(network, received, batch), torch.from_numpy(patterns())
-
-    passes = judged_passes(network, judge)
-    with evaluating(network), inputs_of(linear_layer(network)) as received, passes as patterns:
-        *columns, classes = columns_by_row(map_batches(loader, run, forward), loader.rows)
-    return classes, Features(*columns)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,23 +17,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.data.loading.batched_eval import evaluating, map_batches
+from models.data.loading.batched_eval import evaluating
 from models.data.loading.batches import plan
-from models.mitigation.features import (
-    Features,
-    columns_by_row,
-    forward_batch,
-    inputs_of,
-    linear_layer,
-)
+from models.mitigation.features import Features, forward_batch, inputs_of, linear_layer
 from models.mitigation.stages import Stage, as_grid, early_stages, outputs_of
 from models.runtime.files import replacing
 from models.types import Labels
 
 if TYPE_CHECKING:
     from models.backbones.network import Network
-    from models.data.loading.batches import Batch, StoreLoader
-    from models.run import Run
+    from models.data.loading.batches import Batch
 
 STAGES_FILE = "stages.json"
 _DIRECTIONS = 400
@@ -135,38 +128,6 @@ def fitting_rows(network: Network, rows: Labels) -> Labels:
     are `shuffled`, 4,096 at most, and fewer where there are many channels."""
     width = sum(stage.channels * (2 + 2 * min(_GRID, stage.side) ** 2) for stage in early_stages(network))
     return shuffled(rows)[: _fitting_images(width)]
-
-
-def pooled_stage(
-    network: Network, name: str, loader: StoreLoader, run: Run, read: Callable[[Tensor], Tensor]
-) -> NDArray[Any]:
-    """What `read` makes of the pooled features (B, D) of a stage: (N, …) in ascending order of rows.
-
-    The network runs only as far as this stage. Raises Stopped.
-    """
-
-    def forward(batch: Batch) -> tuple[Tensor, ...]:
-        with torch.inference_mode():
-            try:
-                network(batch.images)
-            except _StageOutput as reached:
-                return batch.rows, read(reached.pooled)
-        raise AssertionError(f"{name} is not computed for an image")
-
-    with evaluating(network), outputs_of(network, [name], _stop_with):
-        return columns_by_row(map_batches(loader, run, forward), loader.rows)[1]
-
-
-class _StageOutput(Exception):
-    """Ends a forward pass at the stage whose output, `pooled` (B, D), is wanted."""
-
-    def __init__(self, pooled: Tensor) -> None:
-        super().__init__()
-        self.pooled = pooled
-
-
-def _stop_with(output: Any) -> NoReturn:
-    raise _StageOutput(pool_stage(output))
 
 
 def pool_stage(output: Any) -> Tensor:

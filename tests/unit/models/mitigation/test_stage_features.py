@@ -17,13 +17,11 @@ from models.mitigation.stage_features import (
     STAGES_FILE,
     StageFeatures,
     fitting_rows,
-    pooled_stage,
     principal_coordinates,
     shuffled,
 )
-from models.mitigation.stages import early_stages
 from models.run import Run
-from tests.support.stage_features import compute_stage_features, save_early
+from tests.support.stage_features import compute_stage_features, pooled_features, save_early
 from tests.support.tensors import assert_close
 from tests.unit.models.conftest import StoreFactory
 
@@ -108,23 +106,12 @@ def test_equal_images_have_no_direction_in_which_they_differ() -> None:
     assert _coordinates([[torch.ones(6, 4)]]).shape == (6, 0)
 
 
-def test_a_pass_as_far_as_an_early_stage_gives_what_the_axes_are_fitted_to(
-    make_store: StoreFactory,
-) -> None:
-    network = build_network("small_cnn", classes=2, image_size=28)
-    features = compute_stage_features(network, _loader(make_store, mixed=False), RUN)
-    for stage, axes, coordinates in zip(features.stages, features.axes, features.early, strict=True):
-        found = pooled_stage(network, stage.name, _loader(make_store), RUN, axes.coordinates)
-        np.testing.assert_array_equal(found, coordinates)
-
-
 def test_axes_are_fitted_to_no_more_rows_than_fit_into_memory(
     make_store: StoreFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = build_network("small_cnn", classes=2, image_size=28)
     rows = fitting_rows(network, np.arange(9000))
     assert rows.tolist() == shuffled(np.arange(9000))[:4096].tolist()
-    loader, names = _loader(make_store), [stage.name for stage in early_stages(network)]
-    width = sum(pooled_stage(network, name, loader, RUN, torch.clone).shape[1] for name in names)
+    width = sum(stage.shape[1] for stage in pooled_features(network, _loader(make_store), RUN))
     monkeypatch.setattr(module, "_FITTING_BYTES", 1000 * 4 * width)
     assert len(fitting_rows(network, np.arange(9000))) == 1000
