@@ -37,6 +37,7 @@ from models.mitigation.features import Features, compute_features
 from models.mitigation.groups import Groups, class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import describe_groups, retrain_head
 from models.run import Run
+from models.runtime.files import replacing
 from models.runtime.process import prepare_process
 from research._arms import train_arms
 from research._data import require
@@ -154,8 +155,11 @@ def _features(plants: Plants, rows: Labels, name: str, size: int, run: Run, *, f
     if not path.exists():
         network = lite0(len(plants.store.classes), size).to(run.device)
         loader = make_loader(plants.store, rows, LoaderSettings(size, _BATCH), run)
-        compute_features(network, loader, run).save(path)
-    return Features.load(path)
+        features = compute_features(network, loader, run)
+        with replacing(path) as file:
+            np.savez(file, **vars(features))
+    with np.load(path) as arrays:
+        return Features(**arrays)
 
 
 def _figures(plants: Plants, predictions: Labels) -> dict[str, Any]:

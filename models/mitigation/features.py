@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Self
-from zipfile import BadZipFile
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +19,6 @@ from models.data.loading.batched_eval import evaluating, map_batches
 from models.data.loading.batches import Batch, StoreLoader
 from models.errors import LearningError
 from models.run import Run
-from models.runtime.files import replacing
 from models.types import Labels
 
 
@@ -50,20 +47,6 @@ class Features:
     @property
     def classes(self) -> int:
         return int(self.logits.shape[1])
-
-    def save(self, path: Path) -> None:
-        """Write one .npz file, atomically."""
-        with replacing(path) as file:
-            np.savez(file, rows=self.rows, labels=self.labels, values=self.values, logits=self.logits)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Raises HeadError for anything that `save` did not write."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(file["rows"], file["labels"], file["values"], file["logits"])
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise HeadError(f"{path.name} holds no features: {error}") from error
 
 
 def compute_features(network: Network, loader: StoreLoader, run: Run) -> Features:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from models.backbones.build import build_network
 from models.data.loading.batches import make_loader
 from models.data.loading.loader_settings import LoaderSettings
 from models.mitigation import logistic as fitting
-from models.mitigation.features import Features, HeadError, compute_features, install_head, linear_layer
+from models.mitigation.features import HeadError, compute_features, install_head, linear_layer
 from models.mitigation.logistic import (
     Standardised,
     balanced_weights,
@@ -251,7 +249,7 @@ def test_a_sample_weighs_in_each_group_as_much_as_it_belongs_there(samples: list
 
 @pytest.mark.trains
 def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
-    make_store: StoreFactory, tmp_path: Path
+    make_store: StoreFactory,
 ) -> None:
     store = make_store()
     network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
@@ -262,8 +260,6 @@ def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
     assert layer.bias is not None
     assert np.allclose(logits + layer.bias.detach(), features.logits, atol=1e-5)
     assert features.rows.tolist() == store.rows("train").tolist()
-    features.save(tmp_path / "f.npz")
-    assert np.array_equal(Features.load(tmp_path / "f.npz").values, features.values)
 
     standardised = Standardised.of(features.values)
     weights = fit_heads(
@@ -280,15 +276,12 @@ def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
         install_head(build_network("small_cnn", classes=3, image_size=16), head)
 
 
-def test_what_is_no_linear_head_is_refused(make_store: StoreFactory, tmp_path: Path) -> None:
+def test_what_is_no_linear_head_is_refused(make_store: StoreFactory) -> None:
     store = make_store(side=32)
     network = build_network("torchvision/squeezenet1_1", classes=2, image_size=64)
     loader = make_loader(store, store.rows("val"), LoaderSettings(64, 8), RUN)
     with pytest.raises(HeadError, match="another backbone"):
         compute_features(network, loader, RUN)
-    (tmp_path / "f.npz").write_bytes(b"no")
-    with pytest.raises(HeadError, match="holds no features"):
-        Features.load(tmp_path / "f.npz")
 
 
 def test_a_network_that_sums_several_last_layers_is_refused() -> None:
