@@ -38,9 +38,9 @@ from models.export import card_of, load_model, save_model
 from models.run import Run, resolve_device
 from models.runtime.process import prepare_process
 from tests.support.arrays import Arrays
+from worker.context import StageContext
 from worker.protocol import DatasetSpec, Spec
 from worker.results import ModelSpec
-from worker.stages.context import StageContext
 from worker.stages.predict import predict
 from worker.workspace import Workspace
 

@@ -45,7 +45,7 @@ _ACTIVATIONS: Mapping[Operation, int] = {"training": 150, "forward": 60, "fit": 
 """Memory for a batch, as a multiple of its float32 images. Measured on a CPU: 50 (SmallCNN) to 260
 (ResNet-32) in a step of training, 30 (SmallCNN) to 100 (EfficientNet-Lite0) in the passes of whole jobs."""
 _SMALL_BATCH, _LARGE_BATCH = 256, 32
-"""Images of a pass: of up to `SMALL_SIDE` pixels, and of larger ones (`worker.stages.forward`)."""
+"""Images of a pass: of up to `SMALL_SIDE` pixels, and of larger ones (`worker.networks.features`)."""
 _OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2}
 """Tensors that an optimizer keeps beside each weight."""
 _FITTED_BY_EPOCHS = (Arm.ERM, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL)

@@ -47,7 +47,7 @@ class ModelRow(Table):
     calibration: Mapped[dict[str, Any] | None]
     """`{id, artifact, n, scores}`; the tables themselves are in the artifact."""
     pattern_judge: Mapped[dict[str, Any] | None]
-    """`{artifact, job, module, created_at}`: the judge that reads this network (`worker.stages.patterns`)."""
+    """`{artifact, job, module, created_at}`: the judge of this network (`worker.networks.patterns`)."""
     drift: Mapped[dict[str, Any] | None]
     """`{calibration, status, found_at, acknowledged_at, acknowledged_by}`: what is known of the inputs under
     that calibration, and nothing under another. Written only when it changes, by whoever counts inputs."""

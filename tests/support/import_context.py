@@ -7,8 +7,8 @@ from core.storage.artifacts import Artifacts
 from masktune.contract.ids import new_id
 from masktune.contract.job_params import ImportParams
 from masktune.contract.vocabulary import JobKind, Stage
+from worker.context import StageContext
 from worker.protocol import DatasetSpec, Spec
-from worker.stages.context import StageContext
 from worker.workspace import Workspace
 
 

@@ -8,9 +8,9 @@ from core.loading import loading
 from models.run import ignore_progress
 from worker.child.failures import explain
 from worker.child.runner import Job, kind_of
+from worker.context import StageContext
 from worker.passes.shards import ShardedPass, put_shard
 from worker.protocol import PassOpened, PassSpec, ShardFinished
-from worker.stages.context import StageContext
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def rebuilt_pass(context: StageContext, opened: PassSpec) -> ShardedPass:
             return mask_pass(context, opened.arguments)
         case name:
             assert name == "network"
-            from worker.stages.features import rebuilt as network_pass
+            from worker.networks.passes import rebuilt as network_pass
 
             return network_pass(context, opened.arguments)
 

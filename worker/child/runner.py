@@ -28,6 +28,7 @@ from models.data.splits import SPLITS
 from models.run import Progress, Stopped, device_name, resolve_device
 from worker.child.failures import explain
 from worker.child.pipes import Reporter, ShardOrder, ShardRequests
+from worker.context import StageContext
 from worker.passes.shards import ShardedPass, Take
 from worker.protocol import (
     STOPPED,
@@ -40,7 +41,6 @@ from worker.protocol import (
     StageStarted,
 )
 from worker.results import AnyResult, CalibrateResult, ImportResult, trained_models
-from worker.stages.context import StageContext
 from worker.workspace import Workspace
 
 # Images in forward passes, or seconds of fits on two cores; and what each takes, until some were timed.

@@ -11,7 +11,7 @@ from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.run import Run
 from models.types import Labels
-from worker.stages.forward import of_rows
+from worker.networks.features import of_rows
 
 BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.BASELINE)
 """The arms that a treatment arm may have come from; the first one present counts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NewType
 
-from worker.stages.context import StageContext
+from worker.context import StageContext
 
 # The images that the models are compared on, with the data set's own groups; of a job that judges another's
 # models, without the images that trained these.

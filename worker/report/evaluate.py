@@ -29,6 +29,8 @@ from models.evaluation.verdict import CONFIDENCE
 from models.run import device_name
 from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
+from worker.context import StageContext, compared_models
+from worker.networks.features import LogitsCache
 from worker.protocol import DatasetSpec
 from worker.report.columns import column_shortcuts, deciding_columns, with_data_steps
 from worker.report.contexts import ComparisonContext, FiguresContext
@@ -43,8 +45,6 @@ from worker.report.risk import risk_sections
 from worker.report.saliency import MAPS, MASKS, costs_of_masks, explain_pool, make_saliency
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
 from worker.results import EvaluateResult, Evaluation, MaskResult, ModelSpec
-from worker.stages.context import StageContext, compared_models
-from worker.stages.forward import LogitsCache
 from worker.stages.seeds import further_seeds
 
 

@@ -17,9 +17,9 @@ from models.masking.rule import fill_pixels
 from models.runtime.images import heatmap, legible, mask_layer, mask_outline, thumbnail
 from models.shortcuts.saliency_summary import RULE_SENTENCES, RULES, PairedMaps, saliency_shift, select
 from models.types import Floats, Labels
+from worker.context import StageContext
+from worker.networks.features import loader_for
 from worker.report.saliency import SaliencyPool, mask_of, masking_of, save_picture
-from worker.stages.context import StageContext
-from worker.stages.forward import loader_for
 
 ITEMS = 4
 """Images per rule."""

@@ -18,15 +18,15 @@ from models.mitigation.retrain import GroupReport, describe_groups
 from models.runtime.images import legible, png
 from models.statistics import ModelAccuracy
 from models.types import Labels
+from worker.context import StageContext, arm_before
+from worker.networks.features import LogitsCache
+from worker.networks.training import given_model
 from worker.report.arms import clusters_of
 from worker.report.contexts import ComparisonContext
 from worker.report.gallery import squares_of
 from worker.results import ModelSpec
-from worker.stages.context import StageContext, arm_before
-from worker.stages.forward import LogitsCache
 from worker.stages.retrain_head import Members, read_head
 from worker.stages.seeds import SeedPredictions
-from worker.stages.training import given_model
 
 _SECTION: TypeAdapter[BalancedGroups] = TypeAdapter(BalancedGroups)
 _PICTURED = 24

@@ -27,10 +27,10 @@ from models.mitigation.pattern_groups import PatternGroups
 from models.mitigation.wrong_labels import are_wrong
 from models.statistics import ModelAccuracy, design_effect, few_clusters, mean_share
 from models.types import Bools, Floats, Labels
+from worker.context import StageContext
 from worker.report.arms import clusters_of
 from worker.report.contexts import ComparisonContext, FiguresContext
 from worker.report.groups import make_examples
-from worker.stages.context import StageContext
 from worker.stages.infer_groups import InferredGroups as StageGroups
 
 TEST = "test"

@@ -28,12 +28,12 @@ from masktune.contract.report.text.names import arm_before
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
 from models.evaluation.verdict import CONFIDENCE, LEAST_GROUP, decide, growth_to_decide, look_confidence
+from worker.context import StageContext
 from worker.protocol import JudgedJobSpec
 from worker.report.contexts import ComparisonContext
 from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.report.recommendation import TEST_IMAGES, by_groups, use_step
 from worker.report.subjects import KnownImages, known_images
-from worker.stages.context import StageContext
 
 MOST_MORE = 5_000
 """More images of a class or group than this are no advice: so small a difference will not be decided."""

@@ -16,11 +16,11 @@ from models.evaluation.metrics import Logits, Metrics, Names, confusion, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
 from models.evaluation.verdict import CONFIDENCE, compare, smallest_decisive, verdict
 from models.types import Bools, Labels
+from worker.context import arm_before
 from worker.report.answers import at_chance, background_gaps, disagreement_of, plain_figures, reliability_of
 from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
 from worker.report.contexts import FiguresContext
 from worker.results import Json
-from worker.stages.context import arm_before
 from worker.stages.seeds import SeedPredictions
 
 VERDICT_SPLIT = "test"

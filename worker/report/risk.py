@@ -36,12 +36,12 @@ from models.selective import (
     risk_coverage,
     score,
 )
+from worker.context import StageContext
+from worker.networks.features import of_rows
 from worker.report.arms import clusters_of
 from worker.report.contexts import FiguresContext
 from worker.results import CalibrateResult, ModelSpec
 from worker.stages.calibrate import SPLIT, SampleCounts, Tables, read_tables, sample_counts
-from worker.stages.context import StageContext
-from worker.stages.forward import of_rows
 
 SCORE: ScoreName = "max_softmax"
 """The model's own probability of its answer, at its temperature: the only score that every arm has."""

@@ -31,10 +31,10 @@ from models.shortcuts.masking_cost import (
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.training.frozen import backbone_digest
 from models.types import Floats, Labels, Maps
+from worker.context import StageContext
+from worker.networks.features import LogitsCache, loader_for
 from worker.report.arms import BEFORE, clusters_of, seeded
 from worker.results import ModelSpec
-from worker.stages.context import StageContext
-from worker.stages.forward import LogitsCache, loader_for
 
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""

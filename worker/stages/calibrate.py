@@ -54,11 +54,11 @@ from models.selective import (
     fit_temperature,
 )
 from models.types import Bools
+from worker.context import StageContext, compared_models
+from worker.networks.features import LogitsCache, logits_in, of_rows
+from worker.networks.unlike import FittingRows, fit_neighbours, fitting_rows
 from worker.results import CalibrateResult, Calibration, Json, ModelSpec
-from worker.stages.context import StageContext, compared_models
-from worker.stages.forward import LogitsCache, logits_in, of_rows
 from worker.stages.infer_groups import InferredGroups
-from worker.stages.unlike import FittingRows, fit_neighbours, fitting_rows
 
 SPLIT = "calibration"
 TEMPERATURE_SPLIT = "val"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from masktune.contract.vocabulary import Stage
 from models.masktune import steps
+from worker.context import StageContext
+from worker.networks.features import frozen_source
+from worker.networks.training import config_for, given_model, last_checkpoint, load, publish
 from worker.results import TrainingResult
-from worker.stages.context import StageContext
-from worker.stages.forward import frozen_source
-from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
 def control(context: StageContext) -> TrainingResult:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from masktune.contract.vocabulary import Stage
 from models.masktune import steps
+from worker.context import StageContext
+from worker.networks.features import frozen_source
+from worker.networks.training import publish, untrained_network
 from worker.results import TrainingResult
-from worker.stages.context import StageContext
-from worker.stages.forward import frozen_source
-from worker.stages.training import publish, untrained_network
 
 
 def erm(context: StageContext) -> TrainingResult:

@@ -11,10 +11,10 @@ from masktune.contract.vocabulary import Arm, Stage
 from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSet
 from models.masktune import steps
+from worker.context import StageContext
+from worker.networks.features import frozen_source
+from worker.networks.training import config_for, given_model, last_checkpoint, load, publish
 from worker.results import MaskResult, TrainingResult
-from worker.stages.context import StageContext
-from worker.stages.forward import frozen_source
-from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
 def finetune(context: StageContext) -> TrainingResult:

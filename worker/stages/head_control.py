@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from masktune.contract.vocabulary import Stage
 from models.mitigation.groups import class_groups
+from worker.context import StageContext
+from worker.networks.features import FITS, NetworkFeatures, Passes
+from worker.networks.training import given_model, load
 from worker.results import HeadResult
-from worker.stages.context import StageContext
-from worker.stages.forward import FITS, NetworkFeatures, Passes
 from worker.stages.retrain_head import adopt_head, fit_head, publish_head
-from worker.stages.training import given_model, load
 
 
 def head_control(context: StageContext) -> HeadResult:

@@ -25,10 +25,10 @@ from models.data.store import Store
 from models.run import OnProgress, Progress
 from models.shortcuts.check import find_shortcuts
 from models.shortcuts.properties import MAX_IMAGES
+from worker.context import StageContext
+from worker.import_sources import DATASET, is_unlabelled, source_of
 from worker.protocol import DatasetSpec
 from worker.results import ImportResult, Json
-from worker.stages.context import StageContext
-from worker.stages.import_sources import DATASET, is_unlabelled, source_of
 
 _PLAIN_OPTIONS = ("target", "group", "label", "path", "subject", "new_splits", "split")
 

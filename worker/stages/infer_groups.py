@@ -8,7 +8,7 @@ The artifact `jobs/{id}/infer_groups` holds
 - `inferred.json`: the `InferredFile`.
 
 The network is that of the job's ERM model, or of the model whose head is retrained. If an early stage named
-the patterns, their judge is stored with that model (`worker.stages.patterns`).
+the patterns, their judge is stored with that model (`worker.networks.patterns`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from models.mitigation.pattern_groups import PatternGroups, pattern_groups
 from models.mitigation.pattern_judge import fit_pattern_judge
 from models.mitigation.stage_features import StageFeatures
 from models.types import Bools, Floats, Labels
+from worker.context import StageContext
+from worker.networks.features import FITS, NetworkFeatures, Passes
+from worker.networks.patterns import save_judge
+from worker.networks.training import given_model, load
 from worker.results import GroupsResult, Json
-from worker.stages.context import StageContext
-from worker.stages.forward import FITS, NetworkFeatures, Passes
-from worker.stages.patterns import save_judge
-from worker.stages.training import given_model, load
 
 SAMPLES, TRAINING, FACTS = "samples.npz", "training.npz", "inferred.json"
 _JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")

@@ -22,11 +22,11 @@ from models.masking.compute import header_of, mask_batches, summarize
 from models.masking.store import MaskSet, fill_mask_set
 from models.run import OnProgress
 from models.sigmas import fix_sigmas
+from worker.context import StageContext
+from worker.networks.passes import cut, identity_of
+from worker.networks.training import config_for, given_model, load
 from worker.passes.shards import Arguments
 from worker.results import MaskResult
-from worker.stages.context import StageContext
-from worker.stages.features import cut, identity_of
-from worker.stages.training import config_for, given_model, load
 
 
 def mask(context: StageContext) -> MaskResult:

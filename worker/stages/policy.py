@@ -27,9 +27,9 @@ from models.selective import (
     select,
 )
 from models.types import Bools, Labels
+from worker.context import StageContext
 from worker.results import Json, ModelSpec
 from worker.stages.calibrate import DEFAULT_SCORE, Tables, read_tables
-from worker.stages.context import StageContext
 
 
 def score_name(context: StageContext, model: ModelSpec) -> ScoreName:

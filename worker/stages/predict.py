@@ -16,9 +16,9 @@ of the threshold (`worker.stages.policy.describe`) and of the sets. The columns:
                         temperature, and so is the `score` that is the largest of them
     agreement           with the ERM model; empty for a model without one
     unlike_training     whether the image is unlike the training images; empty for a model that cannot tell
-                        (`worker.stages.unlike`)
+                        (`worker.networks.unlike`)
     pattern             the class whose pattern the image shows; empty without a judge of patterns
-                        (`worker.stages.patterns`)
+                        (`worker.networks.patterns`)
     labels              with `set_coverage`: the prediction set, most likely first
     saliency            with `explain`: the low-resolution map, row by row
 
@@ -57,11 +57,13 @@ from models.run import OnProgress, Run
 from models.saliency import saliency
 from models.selective import Selection, score
 from models.types import Bools
+from worker.context import StageContext
+from worker.networks.passes import cut, evaluation_settings
+from worker.networks.patterns import judged_model, pattern_names
+from worker.networks.training import load
+from worker.networks.unlike import unlike_training
 from worker.passes.shards import Arguments
 from worker.results import ModelSpec, PredictResult
-from worker.stages.context import StageContext
-from worker.stages.features import cut, evaluation_settings
-from worker.stages.patterns import judged_model, pattern_names
 from worker.stages.policy import (
     COMPARED,
     abstain_reasons,
@@ -72,8 +74,6 @@ from worker.stages.policy import (
     score_name,
 )
 from worker.stages.tables import least_sure_first, open_table, read_part, record_batch, write_part
-from worker.stages.training import load
-from worker.stages.unlike import unlike_training
 
 TABLE, _PART = "predictions.parquet", "part.arrow"
 

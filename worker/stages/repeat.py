@@ -20,18 +20,18 @@ from models.masktune import Arm as Trained
 from models.masktune import steps
 from models.mitigation.groups import class_groups
 from models.types import Labels
-from worker.results import RepeatResult
-from worker.stages.context import StageContext
-from worker.stages.forward import (
+from worker.context import StageContext
+from worker.networks.features import (
     FITS,
     NetworkFeatures,
     Passes,
     frozen_source,
     job_features_key,
 )
+from worker.networks.training import untrained_network
+from worker.results import RepeatResult
 from worker.stages.retrain_head import balanced_groups, fit_head
 from worker.stages.seeds import SeedPredictions
-from worker.stages.training import untrained_network
 from worker.workspace import copy_files
 
 SPLITS = ("val", "test")

@@ -29,11 +29,11 @@ from models.mitigation.stage_features import StageFeatures
 from models.run import Progress
 from models.training.checkpoints import weights_digest
 from models.types import Floats, Labels
+from worker.context import StageContext
+from worker.networks.features import FITS, NetworkFeatures, Passes
+from worker.networks.training import given_model, load, publish_model
 from worker.results import HeadResult, Json
-from worker.stages.context import StageContext
-from worker.stages.forward import FITS, NetworkFeatures, Passes
 from worker.stages.infer_groups import infer_training_groups, inferred_training_groups
-from worker.stages.training import given_model, load, publish_model
 
 HEAD, MEMBERS = "head.json", "members.npz"
 

@@ -11,8 +11,8 @@ import numpy as np
 from masktune.contract.vocabulary import Arm
 from models.runtime.files import replacing
 from models.types import Labels
+from worker.context import StageContext
 from worker.results import RepeatResult
-from worker.stages.context import StageContext
 
 
 class SeedPredictions(NamedTuple):

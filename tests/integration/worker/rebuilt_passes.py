@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from worker.child.passes import rebuilt_pass
+from worker.context import StageContext
 from worker.passes.shards import ShardedPass
 from worker.protocol import PassSpec
-from worker.stages.context import StageContext
 
 
 def rebuilt(context: StageContext, own: ShardedPass) -> ShardedPass:

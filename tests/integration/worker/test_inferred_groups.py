@@ -19,8 +19,8 @@ from models.mitigation.pattern_judge import PatternJudge
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import hyperparameters
 from tests.support.seeds import shifted
+from worker.networks.patterns import JUDGE
 from worker.stages.infer_groups import InferredGroups
-from worker.stages.patterns import JUDGE
 
 pytestmark = pytest.mark.trains
 

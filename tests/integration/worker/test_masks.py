@@ -16,11 +16,11 @@ from models.run import Progress, Stopped, ignore_progress
 from models.saliency import METHODS
 from tests.integration.worker.rebuilt_passes import rebuilt
 from tests.integration.worker.report.test_saliency import bench
+from worker.context import StageContext
+from worker.networks import passes
+from worker.networks.training import given_model, load
 from worker.passes.shards import put_shard
-from worker.stages import features
-from worker.stages.context import StageContext
 from worker.stages.mask import MaskPass, mask
-from worker.stages.training import given_model, load
 
 IMAGES = 17
 """The last is alone behind two shards of 8, and behind batches of 4."""
@@ -28,7 +28,7 @@ IMAGES = 17
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(passes, "SHARD_IMAGES", 8)
     monkeypatch.setattr(loaders, "_SMALL_BATCH", 4)
 
 

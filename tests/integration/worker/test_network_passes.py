@@ -15,13 +15,13 @@ from models.run import Run, ignore_progress
 from tests.integration.worker.rebuilt_passes import rebuilt
 from tests.integration.worker.report.test_saliency import bench
 from tests.support.stage_features import pooled_features
+from worker.context import StageContext
+from worker.networks import passes
+from worker.networks.features import NetworkFeatures, loader_for
+from worker.networks.passes import NetworkPass, Output, save_training_split
+from worker.networks.training import load
 from worker.passes.shards import ShardedPass
 from worker.results import ModelSpec
-from worker.stages import features
-from worker.stages.context import StageContext
-from worker.stages.features import NetworkPass, Output, save_training_split
-from worker.stages.forward import NetworkFeatures, loader_for
-from worker.stages.training import load
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[StageContext, 
     for name, number in (("_DIRECTIONS", 4), ("FITTING_IMAGES", 8)):
         monkeypatch.setattr(stage_features, name, number)
     for name, number in (("SHARD_IMAGES", 6), ("_SMALL_BATCH", 3)):
-        monkeypatch.setattr(features, name, number)
+        monkeypatch.setattr(passes, name, number)
     return bench(tmp_path, {"sigmas": 1.0})
 
 

@@ -22,7 +22,7 @@ from tests.support.arrays import Arrays, write_arrays
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import CLASSES, add_dataset
 from tests.support.seeds import shifted
-from worker.stages import features
+from worker.networks import passes
 
 MANY = 17
 BROKEN = {"0-4/cut.png": "truncated", "5-9/words.png": "not_an_image"}
@@ -30,7 +30,7 @@ BROKEN = {"0-4/cut.png": "truncated", "5-9/words.png": "not_an_image"}
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(passes, "SHARD_IMAGES", 8)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.support.jobs.bench import Bench
 from tests.support.jobs.golden import MASKTUNE
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
 from tests.support.seeds import shifted
-from worker.stages.forward import VALUES
+from worker.networks.features import VALUES
 from worker.stages.retrain_head import MEMBERS, Members
 
 pytestmark = pytest.mark.trains

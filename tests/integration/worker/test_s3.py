@@ -29,7 +29,7 @@ from tests.support.jobs.bench import Bench, opened_bench
 from tests.support.jobs.real_jobs import CLASSES, add_dataset, hyperparameters, make_grouped
 from tests.support.object_store import Fault, ObjectStore
 from tests.support.seeds import shifted
-from worker.stages import features
+from worker.networks import passes
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +354,7 @@ def test_names_in_a_bucket_cannot_leave_the_folder_they_are_copied_to(bench: Ben
 def test_shards_in_s3_are_gone_on_with_on_another_host(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "SHARD_IMAGES", 4)
+    monkeypatch.setattr(passes, "SHARD_IMAGES", 4)
     images = np.random.default_rng(shifted(0)).integers(0, 256, (8, 28, 28, 3), dtype=np.uint8)
     arrays = Arrays(images, np.arange(8) % 2, ["test"] * 8)
     write_arrays(tmp_path / "store", arrays, DatasetInfo("many", "csv", CLASSES))

@@ -19,8 +19,8 @@ from tests.support.jobs.bench import Bench, opened_bench, opened_runtime
 from tests.support.jobs.real_jobs import QUICK, hyperparameters, make_grouped
 from tests.support.once import once
 from tests.support.seeds import shifted
-from worker.stages import forward
-from worker.stages.features import NetworkPass
+from worker.networks import features
+from worker.networks.passes import NetworkPass
 
 NAME = "digits, there already"
 MASKTUNE: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 64, "finetune": {"epochs": 1}}
@@ -91,6 +91,6 @@ def _masked(folder: Path) -> Masktune:
             return super().compute(*arguments)
 
     with pytest.MonkeyPatch.context() as patch, opened_bench(folder, folder / "store") as bench:
-        patch.setattr(forward, "NetworkPass", Counted)
+        patch.setattr(features, "NetworkPass", Counted)
         (job,) = bench.succeed(bench.run(JobKind.MASKTUNE, params=hyperparameters(**MASKTUNE)))
         return Masktune(str(folder), bench.dataset_id, job.id, asked)

@@ -24,12 +24,12 @@ from models.masking.compute import compute_mask_set
 from models.masking.rule import apply_masks
 from models.masking.store import MaskSet
 from tests.support.arrays import Arrays, write_arrays
+from worker.context import StageContext
+from worker.networks.features import LogitsCache, loader_for
 from worker.protocol import DatasetSpec, Spec
 from worker.report.gallery import make_gallery, squares_of
 from worker.report.saliency import costs_of_masks, explain_pool
 from worker.results import ModelSpec
-from worker.stages.context import StageContext
-from worker.stages.forward import LogitsCache, loader_for
 from worker.workspace import Workspace
 
 CLASSES = ("a", "b")

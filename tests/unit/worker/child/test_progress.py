@@ -14,7 +14,7 @@ from masktune.contract.job_params import PredictParams
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, Stage, stages_of
 from models.run import Progress
 from worker.child.runner import Cost, JobProgress, _costs
-from worker.stages.context import StageContext
+from worker.context import StageContext
 
 PARAMS = MitigateConfig(epochs=3, seeds=2)
 SPLITS = {"train": 600, "val": 100, "calibration": 100, "test": 200}

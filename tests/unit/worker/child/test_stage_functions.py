@@ -15,8 +15,8 @@ from masktune.contract.vocabulary import JobKind, Stage
 from models.run import Stopped
 from worker.child.pipes import Reporter
 from worker.child.runner import Job, stage_function
+from worker.context import StageContext
 from worker.protocol import STOPPED, Alive, Spec, parse
-from worker.stages.context import StageContext
 from worker.workspace import Workspace
 
 

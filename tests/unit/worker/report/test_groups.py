@@ -11,8 +11,8 @@ import numpy as np
 from models.data.layout import DatasetInfo
 from models.mitigation.groups import Groups
 from tests.support.arrays import Arrays, write_arrays
+from worker.context import StageContext
 from worker.report.groups import beside_labels
-from worker.stages.context import StageContext
 
 LABELS = np.array([0] * 6 + [1] * 4)
 LABELLED = np.array([0, 0, 0, 1, 1, -1, 1, 1, 1, 0])

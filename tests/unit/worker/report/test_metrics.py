@@ -19,9 +19,9 @@ from models.evaluation.metrics import Logits
 from models.run import Run
 from models.types import Labels
 from tests.support.arrays import Arrays, write_arrays
+from worker.context import arm_before
 from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, use_step
-from worker.stages.context import arm_before
 from worker.stages.seeds import SeedPredictions
 
 

@@ -22,8 +22,8 @@ from models.mitigation.stages import Stage
 from models.run import Progress, Run
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.seeds import shifted
-from worker.stages.context import StageContext
-from worker.stages.forward import FITS, Passes
+from worker.context import StageContext
+from worker.networks.features import FITS, Passes
 from worker.stages.retrain_head import balanced_groups, fit_head
 
 pytestmark = pytest.mark.trains

@@ -20,8 +20,8 @@ from masktune.contract.job_params import ImportParams
 from models.data.report import ImportStopped
 from models.run import Progress
 from tests.support.import_context import import_context
+from worker.context import StageContext
 from worker.protocol import DatasetSpec
-from worker.stages.context import StageContext
 from worker.stages.import_ import import_, pass_of_job
 
 IMAGES = 20

@@ -25,8 +25,8 @@ from models.export import (
 from models.inputs import new_network
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult
+from worker.context import StageContext
 from worker.results import ModelSpec, TrainingResult
-from worker.stages.context import StageContext
 from worker.workspace import copy_files
 
 _ARM_OF = {Stage.ERM: Arm.ERM, Stage.FINETUNE: Arm.MASKTUNE, Stage.CONTROL: Arm.MASKTUNE_CONTROL}

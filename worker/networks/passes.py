@@ -42,9 +42,9 @@ from models.mitigation.stages import early_stages
 from models.run import OnProgress, Progress, Run
 from models.training.checkpoints import tensors_digest
 from models.types import Labels
+from worker.context import StageContext
+from worker.networks.training import load, untrained_network
 from worker.passes.shards import SHARD_IMAGES, Arguments
-from worker.stages.context import StageContext
-from worker.stages.training import load, untrained_network
 
 _SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
 """Images of up to 64 px are evaluated 256 at a time, larger ones 32."""

@@ -29,8 +29,8 @@ from models.data.importing.remote import RemoteFolder, RemoteZip
 from models.data.importing.sources import check_size
 from models.data.report import FileCode, ImportRefused, ImportStopped, Rejection
 from models.data.store import Store
+from worker.context import StageContext
 from worker.protocol import DatasetSpec
-from worker.stages.context import StageContext
 
 UPLOADED = "archive"
 """Name of the only file in an upload's artifact."""

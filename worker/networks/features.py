@@ -37,16 +37,16 @@ from models.mitigation.stage_features import StageFeatures
 from models.mitigation.stages import early_stages
 from models.run import Progress, Run
 from models.training.frozen import FeatureSource, backbone_digest
-from worker.results import ModelSpec
-from worker.stages.context import StageContext
-from worker.stages.features import (
+from worker.context import StageContext
+from worker.networks.passes import (
     UNTRAINED,
     NetworkPass,
     evaluation_settings,
     save_training_split,
     write_columns,
 )
-from worker.stages.training import load
+from worker.networks.training import load
+from worker.results import ModelSpec
 
 VALUES, EARLY = "values.npy", "early"
 

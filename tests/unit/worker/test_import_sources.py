@@ -17,8 +17,8 @@ from masktune.contract.ids import new_id
 from masktune.contract.job_params import ImportParams
 from models.data.report import FileCode
 from tests.support.import_context import import_context
+from worker.import_sources import ImportSource, below, source_of
 from worker.protocol import DatasetSpec
-from worker.stages.import_sources import ImportSource, below, source_of
 
 LIMIT = 2000  # bytes of an image
 

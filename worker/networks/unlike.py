@@ -23,9 +23,9 @@ from models.selective import (
     TrainingNeighbours,
 )
 from models.types import Bools, Labels
+from worker.context import StageContext
+from worker.networks.features import LogitsCache, logits_in
 from worker.results import ModelSpec
-from worker.stages.context import StageContext
-from worker.stages.forward import LogitsCache, logits_in
 
 
 class FittingRows(NamedTuple):

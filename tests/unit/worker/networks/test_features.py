@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from models.run import Progress, Run
-from worker.stages.forward import Passes
+from worker.networks.features import Passes
 
 
 def test_a_training_has_the_share_of_a_pass_and_its_epochs_divide_it() -> None:

@@ -9,9 +9,9 @@ import pytest
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from masktune.contract.vocabulary import JobKind, Stage
 from models.masking.summaries import MaskSetSummary, SigmasChoice
+from worker.context import StageContext
 from worker.protocol import Spec
 from worker.results import MaskResult
-from worker.stages.context import StageContext
 
 
 @pytest.mark.parametrize(

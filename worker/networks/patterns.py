@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from masktune.contract.ids import pattern_judge_id
 from models.backbones.network import Network
 from models.mitigation.pattern_judge import PatternJudge, judged_passes
+from worker.context import StageContext
 from worker.results import ModelSpec, PatternJudgeSpec
-from worker.stages.context import StageContext
 
 JUDGE = "judge.npz"
 
