@@ -142,14 +142,9 @@ class _Answers:
 
     @notify_on_error
     async def keep(self, gate: Gate) -> None:
-        """Keep the answer; start the job again if it went by the opposite."""
+        """Keep the answer, and offer to start the job again if that can make a difference."""
         answers = {one: (gate == "open") != (one in self.exceptions) for one in self._samples}
-        kept = await self._connection.jobs.set_image_answers(
-            self._job.id, answers, label_right=self.right_labels
-        )
-        if kept.gate != self._went_by:
-            await self.start_again()
-            return
+        await self._connection.jobs.set_image_answers(self._job.id, answers, label_right=self.right_labels)
         self.again.set_visibility(self.differ(gate))
         ui.notify(ANSWER_KEPT, type="positive")
 

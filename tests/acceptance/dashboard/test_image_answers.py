@@ -1,4 +1,4 @@
-"""The images that a report asks a person to look at, and the job that the answer starts."""
+"""The images that a report asks a person to look at, and the job that goes by the answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.jobs.golden import Golden
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor, golden: Golden) -> None:
+def test_a_job_can_start_again_by_the_answer_of_a_person(visitor: Visitor, golden: Golden) -> None:
     page, dataset = visitor.page, golden.dataset
     with Client(visitor.url) as client:
         job = client.jobs.get(golden.job)
@@ -44,7 +44,7 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
         visitor.loaded(".samples img")
         expect(page.locator("button.pick").filter(has_text="shows the pattern of")).not_to_have_count(0)
 
-        # --- an image may be an exception; the answer that the job went by is kept and starts nothing
+        # --- an image may be an exception; the answer is kept and starts nothing
         exception = page.locator("button.pick").first
         exception.click()
         expect(exception).to_have_attribute("aria-pressed", "true")
@@ -55,12 +55,15 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
         assert (kept.gate, kept.lacking) == ("open", len(kept.answers) - 1)
         expect(visitor.button(START_AGAIN)).to_be_visible()
 
-        # --- the report and the page have it; the opposite answer starts the job again, which goes by it
+        # --- the report and the page have it; a job that starts again goes by the opposite answer
         visitor.goto(f"/ui/jobs/{job.id}/report")
         expect(page.get_by_text(f"{kept.lacking} of {len(kept.answers)} images lack")).to_be_visible()
         visitor.button("Look at them").click()
         expect(page.get_by_text(PATTERN_CAPTIONS[1])).to_have_count(1)
         visitor.button(PATTERN_ANSWERS["closed"]).click()
+        expect(page.get_by_text(ANSWER_KEPT)).to_be_visible()
+        assert client.jobs.image_answers(job.id).gate == "closed"
+        visitor.button(START_AGAIN).click()
         page.wait_for_url(lambda url: "/ui/jobs/job_" in url and job.id not in url)
         again = client.jobs.get(page.url.rpartition("/")[2])
         client.jobs.cancel(again.id)
