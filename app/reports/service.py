@@ -31,9 +31,9 @@ from masktune.contract.report.text import (
 from masktune.contract.report.text.answers import (
     EVIDENCE,
     SHORTCUT_QUESTION,
+    TRUST_QUESTION,
     help_question,
     shortcut_meaning,
-    trust_question,
 )
 from masktune.contract.report.text.glossary import glossary
 from masktune.contract.vocabulary import STAGE_NAMES
@@ -78,6 +78,7 @@ def _template() -> Template:
     environment.globals |= {
         "EVIDENCE": EVIDENCE,
         "SHORTCUT_QUESTION": SHORTCUT_QUESTION,
+        "TRUST_QUESTION": TRUST_QUESTION,
         "answers": answers,
         "charts": charts,
         "curves": curves,
@@ -95,7 +96,6 @@ def _template() -> Template:
         "notes": notes,
         "shortcut_meaning": shortcut_meaning,
         "stages": STAGE_NAMES,
-        "trust_question": trust_question,
         "verdict": verdict,
     }
     return environment.get_template("report.html.j2")

@@ -58,7 +58,7 @@ def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: Job
 @pytest.mark.trains
 def test_every_part_of_a_report_has_its_figures_with_n_and_interval(digits: Bench, masktune: JobRow) -> None:
     report, page = digits.report_json(masktune), digits.page(masktune)
-    assert "3. Can I trust the new model?" in page
+    assert "3. Can I trust the model?" in page
     n = report["dataset"]["splits"]["test"]
     for arm in ("erm", "masktune"):
         cost = report["masking_cost"]["test"][arm]

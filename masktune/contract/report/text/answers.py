@@ -13,6 +13,8 @@ from masktune.contract.report.text.names import (
     Tone,
     arm_after,
     arm_before,
+    arm_to_use,
+    capitalised,
     control_arm,
     says_nothing_of_quality,
     splits_in_order,
@@ -21,6 +23,8 @@ from masktune.contract.report.text.names import (
 from masktune.contract.vocabulary import Arm
 
 SHORTCUT_QUESTION = "Is there a shortcut?"
+TRUST_QUESTION = "Can I trust the model?"
+"""About the model that is recommended."""
 
 EVIDENCE: dict[Evidence, tuple[Tone, str]] = {
     "strong": ("bad", "Signs of a shortcut: a failure and a possible cause"),
@@ -57,10 +61,6 @@ def help_question(report: Report) -> str:
     return f"Did {within_sentence(arm_after(report))} help?"
 
 
-def trust_question(report: Report) -> str:
-    return f"Can I trust the {'new ' if arm_after(report) in report.models else ''}model?"
-
-
 def answers(report: Report) -> tuple[Answer, ...]:
     """Answer those of the questions that the report has figures for, on its first split."""
     splits = splits_in_order(report)
@@ -74,7 +74,8 @@ def answers(report: Report) -> tuple[Answer, ...]:
         answered.append(
             Answer(help_question(report), _help(before, by_arm.get(control), after, _CONTROLS[control]))
         )
-        answered.append(Answer(trust_question(report), _trust(report, after, splits[0])))
+        if (to_use := arm_to_use(report)) in by_arm:
+            answered.append(Answer(TRUST_QUESTION, _trust(report, to_use, by_arm[to_use], splits[0])))
     return tuple(answered)
 
 
@@ -113,12 +114,12 @@ def _help(before: ArmMetrics, control: ArmMetrics | None, after: ArmMetrics, con
     return f"{text}. On average, it went from {percent(before.accuracy)} to {percent(after.accuracy)}."
 
 
-def _trust(report: Report, after: ArmMetrics, split: str) -> str:
-    certificates = report.certificates.get(arm_after(report))
-    worst, name = worst_case(after)
+def _trust(report: Report, arm: Arm, metrics: ArmMetrics, split: str) -> str:
+    certificates = report.certificates.get(arm)
+    worst, name = worst_case(metrics)
     text = (
-        f"It is wrong on {percent(1 - after.accuracy)} of the {split} split, and on {percent(1 - worst)} of "
-        f"{name}. "
+        f"{capitalised(within_sentence(arm))} is wrong on {percent(1 - metrics.accuracy)} of the {split} "
+        f"split, and on {percent(1 - worst)} of {name}. "
     )
     scope = (
         "inputs"

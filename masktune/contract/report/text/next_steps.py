@@ -89,7 +89,7 @@ PATTERN_ANSWERS: Mapping[Gate, str] = {
     "open": "They lack something the others share",
     "closed": "I see no such thing",
 }
-"""What the person may answer, by the gate of the job that starts then."""
+"""What the person may answer, by the gate of a job that goes by it."""
 PATTERN_HINT = "Press an image of which your answer is not true, then answer for the others."
 PATTERN_CAPTIONS = (
     "guess: lacks what the others of its class share",
@@ -144,7 +144,8 @@ def _among_plain(recommendation: Recommendation) -> str:
 def _against(one: SplitDifference, other: Arm) -> str:
     """How the recommended model compares with this one, which is not better."""
     if one.low <= 0 <= one.high:
-        return f"{capitalised(model_name(other))} is not shown to be better than it."
+        recommended = model_name(one.a if one.b is other else one.b)
+        return f"{capitalised(model_name(other))} is not shown to be better than {recommended}."
     ahead = one if one.b is other else one.model_copy(update={"low": -one.high, "high": -one.low})
     return (
         f"On the {one.split} split, its {STATISTICS[one.statistic][0].lower()} is "
