@@ -1,4 +1,5 @@
-"""SQL for the stored responses to POSTs with an Idempotency-Key. Nothing here commits."""
+"""SQL for the stored responses to POSTs with an Idempotency-Key.
+Nothing here commits."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def begin(session: Session, key: str, fingerprint: str, *, stale_after: float) -
 def finish(
     session: Session, key: str, *, since: float, status: int, headers: Mapping[str, str], body: bytes
 ) -> bool:
-    """Store the response under its key. False if the reservation made at `since` was taken over."""
+    """Store the response under its key.
+    False if the reservation made at `since` was taken over."""
     stored = session.execute(
         update(IdempotencyRow)
         .where(*_reserved(key, since))

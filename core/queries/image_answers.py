@@ -1,4 +1,5 @@
-"""SQL for what people said of the images that reports list. Nothing here commits."""
+"""SQL for what people said of the images that reports list.
+Nothing here commits."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def put(
     by: str | None,
     by_name: str | None,
 ) -> ReviewRow:
-    """Keep the answers, as in `ReviewRow`, instead of earlier ones. The caller holds the job's lock."""
+    """Keep the answers, as in `ReviewRow`, instead of earlier ones.
+    The caller holds the job's lock."""
     row = session.get(ReviewRow, job.id)
     if row is None:
         row = ReviewRow(job_id=job.id, dataset_id=job.dataset_id)

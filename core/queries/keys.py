@@ -1,4 +1,5 @@
-"""SQL for the keys made by an admin. Nothing here commits."""
+"""SQL for the keys made by an admin.
+Nothing here commits."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def valid(session: Session) -> list[KeyRow]:
 
 
 def revoke(session: Session, key_id: str) -> None:
-    """Revoke the key, or raise `NotFound`. A key that was revoked before keeps its time of revocation."""
+    """Revoke the key, or raise `NotFound`.
+    A key that was revoked before keeps its time of revocation."""
     get(session, key_id)
     session.execute(
         update(KeyRow).where(KeyRow.id == key_id, KeyRow.revoked_at.is_(None)).values(revoked_at=db_now())

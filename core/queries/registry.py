@@ -1,4 +1,5 @@
-"""SQL for models and their aliases. Nothing here commits."""
+"""SQL for models and their aliases.
+Nothing here commits."""
 
 from __future__ import annotations
 

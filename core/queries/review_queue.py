@@ -26,7 +26,8 @@ AT_A_TIME = 500
 Item = ReviewItemRow
 _STORED = Item.bytes.is_not(None)
 _DELETABLE = _STORED | (Item.kind == ReviewKind.ABSTAINED)
-"""Has something to delete: its image, or all of it. Backups restore abstained items without images."""
+"""Has something to delete: its image, or all of it.
+Backups restore abstained items without images."""
 _UNANSWERED = Item.outcome.is_(None)
 _CONDITIONS = {
     "waiting": _UNANSWERED & _STORED,

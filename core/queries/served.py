@@ -1,4 +1,5 @@
-"""SQL for the hourly counts of what models were served. Nothing here commits."""
+"""SQL for the hourly counts of what models were served.
+Nothing here commits."""
 
 from __future__ import annotations
 

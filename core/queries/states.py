@@ -1,4 +1,5 @@
-"""Enter a job's state: its time, its event, and artifacts left unrecorded. Nothing here commits."""
+"""Enter a job's state: its time, its event, and artifacts left unrecorded.
+Nothing here commits."""
 
 from __future__ import annotations
 

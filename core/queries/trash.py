@@ -1,4 +1,5 @@
-"""SQL for the keys of artifacts to delete, which no row names any longer or yet. Nothing here commits."""
+"""SQL for the keys of artifacts to delete, which no row names any longer or yet.
+Nothing here commits."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def put(session: Session, keys: Collection[str], *, after: float = 0.0) -> None:
 
 
 def take_back(session: Session, key: str) -> bool:
-    """Remove a key that a row is about to name. False if it is due or gone, and so may be being deleted."""
+    """Remove a key that a row is about to name.
+    False if it is due or gone, and so may be being deleted."""
     taken = delete(TrashRow).where(TrashRow.key == key, TrashRow.at > db_now()).returning(TrashRow.key)
     return session.scalar(taken) is not None
 

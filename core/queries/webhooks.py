@@ -1,4 +1,5 @@
-"""SQL for webhooks: the outbox of their messages, and its delivery. Nothing here commits."""
+"""SQL for webhooks: the outbox of their messages, and its delivery.
+Nothing here commits."""
 
 from __future__ import annotations
 

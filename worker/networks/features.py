@@ -120,14 +120,7 @@ class NetworkFeatures:
     features raises HeadError unless the last layer is linear and sees one vector per image.
     """
 
-    def __init__(
-        self,
-        context: StageContext,
-        network: Network,
-        *,
-        frozen: bool,
-        model: str | None,
-    ) -> None:
+    def __init__(self, context: StageContext, network: Network, *, frozen: bool, model: str | None) -> None:
         assert context.spec.dataset is not None
         self._context, self._network = context, network
         self._frozen, self._model = frozen, model
@@ -137,13 +130,7 @@ class NetworkFeatures:
         self._key = f"{parent}/{digest}"
 
     @classmethod
-    def of_model(
-        cls,
-        context: StageContext,
-        network: Network,
-        card: ModelCard,
-        model: ModelSpec,
-    ) -> Self:
+    def of_model(cls, context: StageContext, network: Network, card: ModelCard, model: ModelSpec) -> Self:
         """Those of a model of the registry."""
         frozen = bool(card.hyperparameters.get("freeze_backbone"))
         return cls(context, network, frozen=frozen, model=model.id)
@@ -156,12 +143,7 @@ class NetworkFeatures:
         values: NDArray[np.float32] = np.load(folder / VALUES, mmap_mode="c")
         return values
 
-    def last(
-        self,
-        split: str,
-        run: Run,
-        rows: NDArray[np.int64] | None = None,
-    ) -> Features:
+    def last(self, split: str, run: Run, rows: NDArray[np.int64] | None = None) -> Features:
         """The last features and the logits of these rows of the split, ascending; without `rows` of all."""
         head, store = head_of(self._network), self._context.store
         everything = store.rows(split)
@@ -198,13 +180,7 @@ class NetworkFeatures:
             return logits_in(self.last(split, run)), None
         store = self._context.store
         rows = store.rows(split)
-        sharded = NetworkPass(
-            self._context,
-            self._network,
-            "logits",
-            split=split,
-            model=self._model,
-        )
+        sharded = NetworkPass(self._context, self._network, "logits", split=split, model=self._model)
         counts = self._context.compute_shards(sharded, run.on_progress)
         logits = np.concatenate([columns["logits"] for _, columns in sharded.parts()])
         return Logits(rows, store.labels[rows], logits), counts.images_per_second
@@ -291,12 +267,7 @@ class LogitsCache:
             self._seconds += len(logits.rows) / pace
         return logits
 
-    def features(
-        self,
-        model: ModelSpec,
-        split: str,
-        rows: NDArray[np.int64] | None = None,
-    ) -> Features:
+    def features(self, model: ModelSpec, split: str, rows: NDArray[np.int64] | None = None) -> Features:
         """As `NetworkFeatures.last`."""
         _, features = self._loaded(model)
         with self.passes.next() as run:

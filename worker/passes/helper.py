@@ -41,7 +41,8 @@ Answer = TypeVar("Answer", PassOpened, ShardFinished)
 
 
 class _GivenUp(Exception):
-    """This slot does not go on with the pass. The message says why."""
+    """This slot does not go on with the pass.
+    The message says why."""
 
 
 class PassHelper:

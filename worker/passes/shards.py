@@ -115,7 +115,8 @@ class PassRun:
         self._list_at = 0.0
 
     def run(self) -> ShardCounts:
-        """Return once all shards are there. Raises as the pass."""
+        """Return once all shards are there.
+        Raises as the pass."""
         self._list()
         missing, self._list_at = sorted(self._left), 0.0
         if not missing:
