@@ -26,6 +26,8 @@ from core.tables import (
 )
 
 Row = TypeVar("Row", AuditRow, DatasetRow, DeliveryRow, JobRow, KeyRow, ModelRow, WebhookRow, ReviewItemRow)
+_ROUNDING = 6e-7
+"""Seconds: half a microsecond, and the last places of the doubles that are compared."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,17 @@ class Filters:
 def created_between(
     created_at: InstrumentedAttribute[float], after: float | None, before: float | None
 ) -> list[ColumnElement[bool]]:
-    """The SQL conditions on rows created at `after` or later, and before `before`; None is no bound."""
+    """The SQL conditions on rows created at `after` or later, and before `before`; None is no bound.
+
+    SQLite keeps moments finer than the microseconds
+    that an answer rounds them to, so the one printed
+    may be a little later than its row, and finds it.
+    """
     conditions: list[ColumnElement[bool]] = []
     if after is not None:
-        conditions.append(created_at >= after)
+        conditions.append(created_at >= after - _ROUNDING)
     if before is not None:
-        conditions.append(created_at < before)
+        conditions.append(created_at < before - _ROUNDING)
     return conditions
 
 

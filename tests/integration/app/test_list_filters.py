@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from core.queries import registry
@@ -90,10 +91,13 @@ def test_filters_of_a_list_must_all_hold(front: Front) -> None:
 @both_databases
 def test_a_created_at_that_was_read_is_a_bound_of_its_own_row(front: Front) -> None:
     job = front.job()
-    created_at = front.client.get(f"/jobs/{job}").json()["created_at"]
-    for bound, listed in (("created_after", [job]), ("created_before", [])):
-        data = front.client.get("/jobs", params={bound: created_at}).json()["data"]
-        assert [entry["id"] for entry in data] == listed
+    for fraction in (0.426, 0.4259996, 0.4259998, 0.4260003, 0.4268):
+        with front.services.database.begin() as session:
+            session.execute(update(JobRow).values(created_at=START.timestamp() + fraction))
+        created_at = front.client.get(f"/jobs/{job}").json()["created_at"]
+        for bound, listed in (("created_after", [job]), ("created_before", [])):
+            data = front.client.get("/jobs", params={bound: created_at}).json()["data"]
+            assert [entry["id"] for entry in data] == listed
 
 
 def test_jobs_and_models_are_searched_by_the_name_of_their_data_set(front: Front) -> None:
