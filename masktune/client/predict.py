@@ -14,8 +14,8 @@ from masktune.client.transfers import CountedFile, as_utf8
 from masktune.client.wire import FilePart, Flow, Request
 from masktune.contract.serving.predictions import Answer, SaliencyAnswer
 
-Image: TypeAlias = Path | str | bytes
-"""The path of an image file, or the bytes of one."""
+Image: TypeAlias = Path | str | bytes | tuple[str, bytes]
+"""The path of an image file, or the bytes of one, with the name that a refusal gives it or without."""
 
 
 class PolicyOptions(TypedDict, total=False):
@@ -136,6 +136,9 @@ def _post(path: str, images: Sequence[Image], query: dict[str, Any]) -> Request:
 
 def _part(number: int, image: Image) -> FilePart:
     if isinstance(image, bytes):
-        return FilePart("file", f"image-{number}", partial(io.BytesIO, image))
+        image = f"image-{number}", image
+    if isinstance(image, tuple):
+        name, content = image
+        return FilePart("file", as_utf8(name), partial(io.BytesIO, content))
     path = Path(image)
     return FilePart("file", as_utf8(path.name), partial(CountedFile, path, None))

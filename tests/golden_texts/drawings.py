@@ -14,6 +14,7 @@ from masktune import (
     Dataset,
     Drift,
     GroupTable,
+    ImageSaliency,
     Job,
     Model,
     PatternJudgeRef,
@@ -24,6 +25,7 @@ from tests.support import answers
 from tests.support.answers import ANSWER, ANSWER_BY_CLASS, AT, DRIFTED
 from tests.support.reports import evidence, report
 from web.pages.try_it import TrialImage
+from web.text import labels
 from web.text.selection import ScoredSample
 
 Json = dict[str, Any]
@@ -68,6 +70,13 @@ def _answers() -> Drawings:
         answer, image = Answer.model_validate(document), TrialImage("a.png")
         for prediction in answer.predictions:
             yield "answer", {"answer": answer, "prediction": prediction, "maps": [], "image": image}
+    pictures = dict.fromkeys(("overlay", "image", "heatmap", "mask", "mask_outline"), "data:,")
+    looked = {"label": "cat", "target": "cat", "size": (1, 1), "map": [[1.0]], "masked_share": 0.043}
+    map_of_erm = (labels.arm("erm"), ImageSaliency.model_validate(looked | pictures))
+    answer = Answer.model_validate(ANSWER)
+    shown = {"answer": answer, "prediction": answer.predictions[0], "image": TrialImage("a.png")}
+    for arm, maps in (("masktune", [map_of_erm]), ("masktune", []), ("retrained", [map_of_erm])):
+        yield "answer", shown | {"maps": maps, "arm": arm}
 
 
 def _model() -> Drawings:

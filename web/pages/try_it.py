@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import events, ui
 
 from masktune import Answer, AsyncClient, ClientError, Model, ProblemError, Sample
+from masktune.contract.report.recommendation import UseControl, UseModel
 from masktune.contract.report.text.names import capitalised
 from masktune.contract.serving.predictions import CERTIFIED_POLICIES, POLICY_OF, ImageSaliency
 from web.forms.fields import percent
@@ -60,6 +61,10 @@ class TrialImage:
     content: bytes = b""
     subject: str | None = None
     needs_png: bool = False
+
+    @property
+    def file(self) -> tuple[str, bytes]:
+        return self.name, self.content
 
 
 class Trial:
@@ -219,7 +224,9 @@ class Trial:
             self._draw(number, "try_error", title=title, detail=detail, name=image.name)
             return
         prediction = answer.predictions[0]
-        self._draw(number, "answer", answer=answer, prediction=prediction, maps=maps, image=image)
+        self._draw(
+            number, "answer", answer=answer, prediction=prediction, maps=maps, image=image, arm=model.arm
+        )
 
     def _draw(self, number: int, template: str, **values: Any) -> None:
         """Draw the answer, unless a later request is pending: its image would be shown with this answer."""
@@ -236,7 +243,7 @@ class Trial:
             options["risk_confidence"] = float(self.confidence.value)
         predict = self.connection.predict
         if image.sample is None:
-            return await predict.images(self.model_name, [image.content], subject=image.subject, **options)
+            return await predict.images(self.model_name, [image.file], subject=image.subject, **options)
         return await predict.sample(
             model=self.model_name, dataset=image.dataset, sample=image.sample, **options
         )
@@ -250,7 +257,7 @@ class Trial:
                 continue
             try:
                 if image.sample is None:
-                    answer = await saliency.images(id, [image.content])
+                    answer = await saliency.images(id, [image.file])
                 else:
                     answer = await saliency.sample(model=id, dataset=image.dataset, sample=image.sample)
             except ClientError:  # the original model may have been deleted; the answer is shown without it
@@ -263,8 +270,16 @@ async def _models(connection: AsyncClient) -> dict[str, str]:
     """The choices: aliases first, then the newest models."""
     choices = {alias.name: f"{alias.name} (alias)" async for alias in connection.models.aliases()}
     names, verdicts = await dataset_names(), await verdict_titles()
-    # Tuned models first: they are what most visitors want.
+    recommended = await _recommended_model(connection, next(iter(verdicts), None))
     listed = await first(connection.models.list(limit=LISTED), LISTED)
-    for model in sorted(listed, key=lambda m: m.arm not in ("masktune", "retrained")):
+    # What the newest report recommends, then tuned models: they are what most visitors want.
+    for model in sorted(listed, key=lambda m: (m.id != recommended, m.arm not in ("masktune", "retrained"))):
         choices[model.id] = labels.model_label(model, names, verdicts)
     return choices
+
+
+async def _recommended_model(connection: AsyncClient, job_id: str | None) -> str | None:
+    """The model to use, by the report that counts now of this job."""
+    current = (await connection.jobs.get(job_id)).current if job_id else None
+    steps = current.next if current else []
+    return next((step.model for step in steps if isinstance(step, UseModel | UseControl)), None)

@@ -260,7 +260,7 @@ def test_an_invalid_percentage_is_not_requested(visitor: Visitor, model: str) ->
     page.locator("#image-drop input[type=file]").set_input_files(
         {"name": "drawing.png", "mimeType": "image/png", "buffer": b"<svg xmlns='x'/>"}
     )
-    expect(result).to_contain_text("is an SVG drawing")
+    expect(result).to_contain_text("Image 1 (drawing.png) is an SVG drawing")
     expect(result).not_to_contain_text("/images/0")
 
 

@@ -46,10 +46,11 @@ def uncalibrated(model: str, *, imported: bool) -> str:
 
 
 def samples_needed(count: int | None) -> str:
-    """How many calibration samples would likely certify the risk, with the errors that the model makes."""
+    """How many calibration samples would likely certify the risk, with the errors that the model makes: what
+    follows a colon after the risk."""
     if count is None:
-        return "no number of calibration samples would do, since this model is wrong too often"
-    return f"about {count:,} calibration samples would do"
+        return "no number of calibration samples is enough, since this model is wrong too often"
+    return f"that takes about {count:,} calibration samples"
 
 
 def needs_erm(score: str, model: str) -> str:

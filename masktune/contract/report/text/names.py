@@ -52,10 +52,17 @@ _WITHIN_SENTENCES: Mapping[Arm, str] = {
     Arm.IMPORTED: "the imported model",
 }
 
+_PICKED = "its interval allows for having been picked as the lowest"
 STATISTICS: Mapping[StatisticName, tuple[str, str]] = {
     "accuracy": ("Average accuracy", "share of answers that are right"),
-    "worst_group_accuracy": ("Worst-group accuracy", "the group with the lowest accuracy"),
-    "worst_class_accuracy": ("Worst-class accuracy", "the class with the lowest accuracy"),
+    "worst_group_accuracy": (
+        "Worst-group accuracy",
+        f"the group with the lowest accuracy; {_PICKED}",
+    ),
+    "worst_class_accuracy": (
+        "Worst-class accuracy",
+        f"the class with the lowest accuracy; {_PICKED}",
+    ),
     "train_weighted_accuracy": (
         "Train-weighted accuracy",
         "mean over groups, weighted by their share of the training split",

@@ -129,7 +129,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
         ANSWER,
     ),
     (
-        predict.predict_images("best", [b"png"], subject="patient 7", max_risk=0.1),
+        predict.predict_images("best", [b"png", ("a.png", b"png")], subject="patient 7", max_risk=0.1),
         "POST /predict?model=best&subject=patient+7&max_risk=0.1",
         ANSWER,
     ),
