@@ -9,7 +9,7 @@ from app.http.deps import opened
 from app.inference.engines.choice import check_forward
 from app.inference.scheduling.admission import Admission
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, ForwardResult, Inference
-from app.inference.types import Calibration, Engine, Explain, Pair, Part, Scores, Upload
+from app.inference.types import Calibration, Engine, Explain, Pair, Scores, StoredNetwork, Upload
 
 __all__ = [
     "SLOW_IMAGES",
@@ -22,8 +22,8 @@ __all__ = [
     "Inference",
     "InferenceDep",
     "Pair",
-    "Part",
     "Scores",
+    "StoredNetwork",
     "Upload",
     "check_forward",
 ]

@@ -14,7 +14,7 @@ from models.data.grey import GreyWindow
 from models.selective import CalibrationTable, Reference, Share, references
 
 
-class Part(NamedTuple):
+class StoredNetwork(NamedTuple):
     """One network of a pair: its id, and the artifacts that hold it (`ModelRow`)."""
 
     id: str
@@ -28,17 +28,17 @@ class Pair(NamedTuple):
     A tuple of tuples, because each answer looks up its engine, and dataclasses are hashed in Python.
     """
 
-    model: Part
-    erm: Part | None
+    model: StoredNetwork
+    erm: StoredNetwork | None
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def networks(self) -> tuple[StoredNetwork, ...]:
         """The model, and its ERM model if it has one."""
         return (self.model,) if self.erm is None else (self.model, self.erm)
 
     def has(self, model_id: str) -> bool:
         """Whether this model is one of the pair's networks."""
-        return any(part.id == model_id for part in self.parts)
+        return any(network.id == model_id for network in self.networks)
 
 
 class Explain(NamedTuple):

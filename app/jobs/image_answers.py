@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.hyperparameters import sets_gate
 from core.queries import image_answers
-from core.tables import ReviewRow
+from core.tables import ImageAnswersRow
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
 from masktune.contract.image_answers import ImageAnswer, ImageAnswers
 from masktune.contract.job_requests import MitigateRequest, RetrainHeadRequest
@@ -17,7 +17,7 @@ from masktune.contract.job_requests import MitigateRequest, RetrainHeadRequest
 Config = TypeVar("Config", MitigateConfig, RetrainConfig)
 
 
-def describe(row: ReviewRow) -> ImageAnswers:
+def describe(row: ImageAnswersRow) -> ImageAnswers:
     """Convert the row to the shape of the API."""
     answers = sorted((int(sample), lacks) for sample, lacks in row.answers.items() if lacks is not None)
     lacking = sum(lacks for _, lacks in answers)

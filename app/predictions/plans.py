@@ -19,7 +19,7 @@ from models.selective import PredictionSets, TrainingNeighbours
 
 
 @dataclass(frozen=True)
-class Plan:
+class PredictionPlan:
     """All that a prediction reads from the database; moving an alias later does not change it."""
 
     model: ModelRow
@@ -31,7 +31,7 @@ class Plan:
     neighbours: TrainingNeighbours | None = None
 
 
-def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
+def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> PredictionPlan:
     """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
     calibrated = query.set_coverage is not None
     model = models.find(session, inference, query.model)
@@ -56,4 +56,4 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
     policy = replace(choice.policy, selection=choice.policy.selection.model_copy(update=more))
     if query.on_uncertified == "error":
         require_certified(policy)
-    return Plan(model, pair, policy, choice.calibration, temperature, sets, neighbours)
+    return PredictionPlan(model, pair, policy, choice.calibration, temperature, sets, neighbours)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference import ForwardResult, Scores
-from app.predictions.plans import Plan
+from app.predictions.plans import PredictionPlan
 from app.selective.policy import probability
 from masktune.contract.serving.predictions import (
     Agreement,
@@ -29,7 +29,7 @@ EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; with a linear head it costs next to nothing."""
 
 
-def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> Answer:
+def answer(plan: PredictionPlan, forward: ForwardResult, scored: Scored, top_k: int) -> Answer:
     """Turn the scores into decisions. Candidates are in order, most likely first; ties as the classes are."""
     classes, scores, sets = plan.model.classes, forward.scores, plan.sets
     labels = None if sets is None else sets.labels(scored.log_probabilities)
@@ -59,7 +59,7 @@ def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> An
     return Answer(model=plan.model.id, predictions=predictions, selection=plan.policy.selection)
 
 
-def _unlike(plan: Plan, scores: Scores) -> Sequence[UnlikeTraining | None]:
+def _unlike(plan: PredictionPlan, scores: Scores) -> Sequence[UnlikeTraining | None]:
     neighbours = plan.neighbours
     if neighbours is None:
         return [None] * len(scores.logits)

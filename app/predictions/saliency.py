@@ -49,7 +49,7 @@ PNG = "image/png"
 
 
 @dataclass(frozen=True)
-class Plan:
+class SaliencyPlan:
     """All that a map reads from the database.
     `share` decides the mask unless it is None, else `sigmas`; `fill` replaces what is masked.
     """
@@ -82,7 +82,7 @@ class Mapped:
         return pictures.legible_size(self.pixels)
 
 
-def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
+def plan(session: Session, inference: Inference, query: SaliencyQuery) -> SaliencyPlan:
     """Resolve the model, the class and the mask rule. Raises for whatever is wrong with the query."""
     check_method(query.method, "?method")
     model = models.find(session, inference, query.model)
@@ -94,7 +94,7 @@ def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
             )
         target = model.classes.index(query.target)
     masking = _masking(session, model)
-    return Plan(
+    return SaliencyPlan(
         model=model,
         # Without the ERM model, which maps do not need: one forward pass instead of two.
         pair=Pair(pair_of(session, model).model, None),
@@ -136,14 +136,16 @@ class SaliencyService:
         view = _view(request, query, images=1)
         return await cancel_on_disconnect(request, self._explain_stored(resolved, stored, view))
 
-    async def _explain_uploaded(self, plan: Plan, images: RequestImages, view: View | None) -> Response:
+    async def _explain_uploaded(
+        self, plan: SaliencyPlan, images: RequestImages, view: View | None
+    ) -> Response:
         engine = await self.inference.engine(plan.pair)
         with self.inference.admitted(len(images.sizes), images.nbytes, plan.explain) as reservation:
             uploads = await images.uploads()
             forward = await self.inference.forward(engine, uploads, reservation, plan.explain)
             return await self._respond(plan, forward, view)
 
-    async def _explain_stored(self, plan: Plan, stored: Stored, view: View | None) -> Response:
+    async def _explain_stored(self, plan: SaliencyPlan, stored: Stored, view: View | None) -> Response:
         engine = await self.inference.engine(plan.pair)
         upload = await stored_images.read(
             stored, self.inference.admission, stores=self.stores, threads=self.threads
@@ -152,16 +154,16 @@ class SaliencyService:
             forward = await self.inference.forward(engine, [upload], reservation, plan.explain)
             return await self._respond(plan, forward, view)
 
-    async def _respond(self, plan: Plan, forward: ForwardResult, view: View | None) -> Response:
+    async def _respond(self, plan: SaliencyPlan, forward: ForwardResult, view: View | None) -> Response:
         """Draw the answer; `view` is the picture of a PNG, None for JSON."""
         body = await self.inference.draw(partial(_written, plan, forward, view))
         return Response(body, media_type=JSON if view is None else PNG, headers=NOT_STORED)
 
-    def _plan(self, query: SaliencyQuery) -> Plan:
+    def _plan(self, query: SaliencyQuery) -> SaliencyPlan:
         with self.database.read() as session:
             return plan(session, self.inference, query)
 
-    def _plan_stored(self, query: StoredSaliencyQuery) -> tuple[Plan, Stored]:
+    def _plan_stored(self, query: StoredSaliencyQuery) -> tuple[SaliencyPlan, Stored]:
         with self.database.read() as session:
             resolved = plan(session, self.inference, query)
             return resolved, stored_images.find(session, resolved.model, query.dataset, query.sample)
@@ -173,7 +175,7 @@ def _view(request: Request, query: SaliencyQuery, *, images: int) -> View | None
     return query.view if format == "png" else None
 
 
-def _written(plan: Plan, forward: ForwardResult, view: View | None) -> bytes:
+def _written(plan: SaliencyPlan, forward: ForwardResult, view: View | None) -> bytes:
     """Write the answer: one picture, or a `SaliencyAnswer` as JSON."""
     mapped = _mapped(plan, forward)
     if view is None:
@@ -181,7 +183,7 @@ def _written(plan: Plan, forward: ForwardResult, view: View | None) -> bytes:
     return picture(mapped[0], view)
 
 
-def describe(plan: Plan, mapped: Sequence[Mapped]) -> SaliencyAnswer:
+def describe(plan: SaliencyPlan, mapped: Sequence[Mapped]) -> SaliencyAnswer:
     """Convert the maps to the shape of the API."""
     classes = plan.model.classes
     return SaliencyAnswer(
@@ -219,7 +221,7 @@ def format_of(query: SaliencyQuery, accept: str, *, images: int) -> SaliencyForm
     return format
 
 
-def _mapped(plan: Plan, forward: ForwardResult) -> list[Mapped]:
+def _mapped(plan: SaliencyPlan, forward: ForwardResult) -> list[Mapped]:
     from app.inference.images import (
         fill_masks,
         masked_pixels,

@@ -20,7 +20,7 @@ from app.http.single_flight import SingleFlight
 from app.inference import Explain, ForwardResult, Inference
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
-from app.predictions.plans import Plan
+from app.predictions.plans import PredictionPlan
 from app.predictions.presenter import EXPLAIN_METHOD, answer
 from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
@@ -44,7 +44,7 @@ from masktune.contract.serving.predictions import (
 )
 from models.selective import Scored, score
 
-Count = Callable[[Plan, Mapping[ScoreName, Scored], Answer], None]
+Count = Callable[[PredictionPlan, Mapping[ScoreName, Scored], Answer], None]
 """Counts the inputs of a request and their outcomes."""
 
 
@@ -67,7 +67,7 @@ class PredictionService:
     spool: Spool
     threads: CapacityLimiter
     """Threads reserved for predictions' database reads; slow requests of other kinds cannot take them."""
-    plans: SingleFlight[Plan]
+    plans: SingleFlight[PredictionPlan]
     """Plans of uploaded images, shared by concurrent requests with the same query."""
     certificates: CapacityLimiter
     """Threads for plans that certify a risk, which takes long: none of `threads` waits for them."""
@@ -116,7 +116,11 @@ class PredictionService:
             return await self._respond(plan, forward, query, None)
 
     async def _respond(
-        self, plan: Plan, forward: ForwardResult, query: PredictQuery, received: ReceivedImages | None
+        self,
+        plan: PredictionPlan,
+        forward: ForwardResult,
+        query: PredictQuery,
+        received: ReceivedImages | None,
     ) -> Response:
         """Decide on each image. A large answer is written off the event loop."""
         count_inputs = None if received is None else partial(_count, self.counters, received.subject)
@@ -132,18 +136,18 @@ class PredictionService:
         certifies = CERTIFIED_POLICIES & {*policy_fields(query).values()}
         return self.certificates if certifies else self.threads
 
-    def _plan(self, query: PredictQuery) -> Plan:
+    def _plan(self, query: PredictQuery) -> PredictionPlan:
         with self.database.read() as session:
             return plans.plan(session, self.inference, self.artifacts, query)
 
-    def _plan_stored(self, query: StoredPredictQuery) -> tuple[Plan, Stored]:
+    def _plan_stored(self, query: StoredPredictQuery) -> tuple[PredictionPlan, Stored]:
         with self.database.read() as session:
             plan = plans.plan(session, self.inference, self.artifacts, query)
             return plan, stored_images.find(session, plan.model, query.dataset, query.sample)
 
 
 def _decide(
-    plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None
+    plan: PredictionPlan, forward: ForwardResult, top_k: int, count_inputs: Count | None
 ) -> tuple[str, Sequence[DrawnImage]]:
     """Decide on each image, and return an `Answer` as JSON, and what of it may join the review queue.
     A large one must be written off the event loop, which also keeps freeing one object per candidate off it.
@@ -165,7 +169,7 @@ def _decide(
 def _count(
     counters: UsageCounters,
     subject: str | None,
-    plan: Plan,
+    plan: PredictionPlan,
     scored: Mapping[ScoreName, Scored],
     prediction: Answer,
 ) -> None:

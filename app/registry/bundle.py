@@ -22,7 +22,7 @@ from app.http.responses import Span, chunks, etag_of, matches
 from app.inference import Inference, InferenceDep, backbones
 from app.inference.engines.graph_store import Graph
 from app.registry.onnx_metadata import policy_values
-from app.registry.service import describe, part_of
+from app.registry.service import describe, stored_network
 from app.registry.weights_file import as_one_file
 from app.selective import calibrations
 from app.selective.policy import Choice, choose, require_certified
@@ -65,7 +65,7 @@ class Bundles:
         score = card.selection.score_name
         needed = networks[:1] if score == calibrations.DEFAULT_SCORE else networks
         neighbours = await run_in_threadpool(calibrations.neighbours, model, self.artifacts)
-        graph = Graph([part_of(row) for row in needed], score, tells_unlike=neighbours is not None)
+        graph = Graph([stored_network(row) for row in needed], score, tells_unlike=neighbours is not None)
         path = await self.inference.exports.file(graph)
         temperature = calibrations.temperature(model, choice.calibration)
         values = await run_in_threadpool(policy_values, card, choice.policy, neighbours, temperature)

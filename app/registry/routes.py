@@ -169,7 +169,7 @@ async def download_model(
     filename, metadata = f"{row.id}.{format}", b""
     etag = f'"{filename}"'  # a strong validator, since a model's files never change
     if format == "onnx":
-        path = await inference.exports.file(Graph((models.part_of(row),)))  # may take minutes
+        path = await inference.exports.file(Graph((models.stored_network(row),)))  # may take minutes
         metadata = await run_in_threadpool(calibration_metadata, row, artifacts)
         etag = etag_of(metadata)  # they name the model
     else:

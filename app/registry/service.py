@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.http.caller_ids import public_id
 from app.http.deps import DatabaseDep, DiscardFiles
 from app.http.edits import user_fields
-from app.inference import Inference, Pair, Part
+from app.inference import Inference, Pair, StoredNetwork
 from app.inference.engines import graph_store as graphs
 from app.registry import promise
 from core.errors import NotFound
@@ -103,7 +103,7 @@ def check_there(database: Database, pair: Pair) -> None:
     """Raise `NotFound` if a model of the pair was deleted. Passes while the database is unreachable."""
     try:
         with database.read() as session:
-            gone = registry.missing(session, [part.id for part in pair.parts])
+            gone = registry.missing(session, [network.id for network in pair.networks])
     except SQLAlchemyError as error:
         logger.warning("whether model %s is still there cannot be asked: %s", pair.model.id, error)
         return
@@ -142,11 +142,11 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
 def pair_of(session: Session, model: ModelRow) -> Pair:
     """Return the model and, if there is one, the ERM model that it was tuned from."""
     erm = None if model.erm_id is None else session.get(ModelRow, model.erm_id)
-    return Pair(part_of(model), None if erm is None else part_of(erm))
+    return Pair(stored_network(model), None if erm is None else stored_network(erm))
 
 
-def part_of(row: ModelRow) -> Part:
-    return Part(row.id, row.artifact, row.backbone_artifact)
+def stored_network(row: ModelRow) -> StoredNetwork:
+    return StoredNetwork(row.id, row.artifact, row.backbone_artifact)
 
 
 ModelName = Annotated[str, Path(description="Id or alias of a model.", max_length=100)]

@@ -13,7 +13,7 @@ from app.http.responses import require_match
 from app.jobs.image_answers import describe
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
 from core.queries import datasets, image_answers, jobs
-from core.tables import JobRow, ReviewRow
+from core.tables import ImageAnswersRow, JobRow
 from masktune.contract.image_answers import ImageAnswer, ImageAnswers, NewImageAnswers
 from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageDetails
@@ -28,7 +28,7 @@ _LEAST_PRECISION = 0.5
 
 def show(session: Session, job: JobRow) -> ImageAnswers:
     """What a person said of the images that the job's report lists, or `NotFound`."""
-    row = session.get(ReviewRow, job.id)
+    row = session.get(ImageAnswersRow, job.id)
     if row is None:
         raise NotFound(f"nobody has said anything of the images of job {job.id} yet")
     return describe(row)
@@ -36,7 +36,7 @@ def show(session: Session, job: JobRow) -> ImageAnswers:
 
 def presented(session: Session, report: Report) -> Report:
     """The report with what a person said since."""
-    row = session.get(ReviewRow, report.job)
+    row = session.get(ImageAnswersRow, report.job)
     if row is None:
         return report
     summary, inferred = describe(row), report.inferred_groups
@@ -59,7 +59,7 @@ def listed_samples(report: Report) -> list[int]:
 
 
 def check(new: NewImageAnswers, report: Report) -> dict[int, bool | None]:
-    """The answers by sample, as in `ReviewRow`.
+    """The answers by sample, as in `ImageAnswersRow`.
     Raises `InvalidInput` for samples that the report does not list, or that are answered twice."""
     listed = frozenset(listed_samples(report))
     doubted = report.recommendation.doubted_samples if report.recommendation else []
@@ -99,7 +99,7 @@ def put(
     job_id = report.job
     job = jobs.get(session, job_id, lock=True)
     datasets.keep(session, str(job.dataset_id))
-    before = session.get(ReviewRow, job_id)
+    before = session.get(ImageAnswersRow, job_id)
     changed = f"the answers about images of job {job_id} have changed; read them again and retry"
     if before is not None:
         require_match(if_match, partial(describe, before), changed)

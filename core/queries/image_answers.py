@@ -9,13 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.session import db_now
-from core.tables import JobRow, ReviewRow
+from core.tables import ImageAnswersRow, JobRow
 
 
-def newest(session: Session, dataset_id: str) -> ReviewRow | None:
+def newest(session: Session, dataset_id: str) -> ImageAnswersRow | None:
     """The newest review of images of this data set, if there is any."""
-    query = select(ReviewRow).where(ReviewRow.dataset_id == dataset_id)
-    query = query.order_by(ReviewRow.updated_at.desc(), ReviewRow.job_id.desc())
+    query = select(ImageAnswersRow).where(ImageAnswersRow.dataset_id == dataset_id)
+    query = query.order_by(ImageAnswersRow.updated_at.desc(), ImageAnswersRow.job_id.desc())
     return session.scalars(query.limit(1)).first()
 
 
@@ -27,12 +27,12 @@ def put(
     needed: int | None,
     by: str | None,
     by_name: str | None,
-) -> ReviewRow:
-    """Keep the answers, as in `ReviewRow`, instead of earlier ones.
+) -> ImageAnswersRow:
+    """Keep the answers, as in `ImageAnswersRow`, instead of earlier ones.
     The caller holds the job's lock."""
-    row = session.get(ReviewRow, job.id)
+    row = session.get(ImageAnswersRow, job.id)
     if row is None:
-        row = ReviewRow(job_id=job.id, dataset_id=job.dataset_id)
+        row = ImageAnswersRow(job_id=job.id, dataset_id=job.dataset_id)
         session.add(row)
     row.answers, row.needed = {str(sample): lacks for sample, lacks in answers.items()}, needed
     row.created_by, row.created_by_name, row.updated_at = by, by_name, db_now()

@@ -1,7 +1,7 @@
 """The SQL tables. Times: seconds since 1970 by the database's clock; ids: `masktune.contract.ids`."""
 
 from core.tables.base import Table
-from core.tables.jobs import DatasetRow, EventRow, JobRow, PassRow, ReviewRow
+from core.tables.jobs import DatasetRow, EventRow, ImageAnswersRow, JobRow, PassRow
 from core.tables.models import AliasMoveRow, AliasRow, BackboneRow, DriftRow, ModelRow, ServedRow
 from core.tables.review_queue import ReviewImageRow, ReviewItemRow
 from core.tables.service import AuditRow, IdempotencyRow, KeyRow, PurgeRow, TrashRow
@@ -17,6 +17,7 @@ __all__ = [
     "DriftRow",
     "EventRow",
     "IdempotencyRow",
+    "ImageAnswersRow",
     "JobRow",
     "KeyRow",
     "ModelRow",
@@ -24,7 +25,6 @@ __all__ = [
     "PurgeRow",
     "ReviewImageRow",
     "ReviewItemRow",
-    "ReviewRow",
     "ServedRow",
     "Table",
     "TrashRow",

@@ -175,7 +175,7 @@ class PassRow(Table):
     asked for more than were left."""
 
 
-class ReviewRow(Table):
+class ImageAnswersRow(Table):
     """What a person said of the images that a job's report lists; a later review of the job replaces it."""
 
     __tablename__ = "reviews"

@@ -12,7 +12,7 @@ from torch import nn
 
 from app.inference.engines.export_process import export
 from app.inference.engines.graph_store import FILE, Exports, Graph
-from app.inference.types import Part
+from app.inference.types import StoredNetwork
 from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
 from models.backbones.network import (
@@ -54,15 +54,15 @@ def pooling_network(*, linear: bool) -> Network:
     return Network(built, BackboneSpec("pooling", 2, SIDE, IMAGENET_MEAN, IMAGENET_STD)).eval()
 
 
-def saved(artifacts: Artifacts, name: str, *, seed: int, backbone: str | None = None) -> Part:
+def saved(artifacts: Artifacts, name: str, *, seed: int, backbone: str | None = None) -> StoredNetwork:
     """The network of this seed, with its backbone apart if that has an artifact."""
-    network, part = network_of(seed), Part(name, f"models/{name}", backbone)
-    with artifacts.writing(part.artifact) as folder:
+    network, stored = network_of(seed), StoredNetwork(name, f"models/{name}", backbone)
+    with artifacts.writing(stored.artifact) as folder:
         save_model(network, card_of(network, CLASSES, "erm"), folder, with_backbone=backbone is None)
     if backbone is not None:
         with artifacts.writing(backbone) as folder:
             save_backbone(network, folder)
-    return part
+    return stored
 
 
 def downloaded(factory: pytest.TempPathFactory) -> Path:

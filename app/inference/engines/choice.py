@@ -51,7 +51,9 @@ def load_engine(settings: Settings, artifacts: Artifacts, check: Check, pair: Pa
     engine: Engine = in_torch
     if graphs_serve(settings):
         try:
-            files = [graph_store.graph_file(graph_store.Graph((part,)), artifacts) for part in pair.parts]
+            files = [
+                graph_store.graph_file(graph_store.Graph((network,)), artifacts) for network in pair.networks
+            ]
             with loading():
                 from app.inference.engines.onnx import OnnxEngine  # imports ONNX Runtime
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from anyio.to_thread import run_sync
 
-from app.inference.types import Pair, Part
+from app.inference.types import Pair, StoredNetwork
 from core.errors import (
     Conflict,
     MasktuneError,
@@ -53,14 +53,14 @@ class Graph(NamedTuple):
     """A graph that can be exported: of one network, from images to logits; or, with a `score`, of a model and
     the ERM model that the score needs, from an image to the answer (`models.onnx_export`)."""
 
-    parts: Sequence[Part]
+    networks: Sequence[StoredNetwork]
     score: ScoreName | None = None
     tells_unlike: bool = False
     """Whether it compares the image with the training images."""
 
     @property
     def key(self) -> str:
-        return key(self.parts[0].id, self.score, tells_unlike=self.tells_unlike)
+        return key(self.networks[0].id, self.score, tells_unlike=self.tells_unlike)
 
 
 def key(model_id: str, score: ScoreName | None = None, *, tells_unlike: bool = False) -> str:
@@ -125,7 +125,9 @@ class Exports:
     def begin(self, pair: Pair) -> None:
         """Export the graphs that the pair lacks, in the background. Thread-safe. Failures are only logged."""
         try:
-            self._submit([Graph((part,)) for part in pair.parts]).add_done_callback(partial(_log, pair))
+            self._submit([Graph((network,)) for network in pair.networks]).add_done_callback(
+                partial(_log, pair)
+            )
         except MasktuneError as error:
             logger.warning("the graphs of model %s are not exported: %s", pair.model.id, error.detail)
 
@@ -168,10 +170,10 @@ def _check(stop: Event) -> None:
 
 
 def _export(graph: Graph, artifacts: Artifacts, stop: Event) -> None:
-    model = graph.parts[0]
+    model = graph.networks[0]
     gone = NotFound(f"the files of model {model.id} are gone: it was deleted")
     try:
-        sources = [_folders(part, artifacts) for part in graph.parts]
+        sources = [_folders(network, artifacts) for network in graph.networks]
     except ArtifactMissing as error:
         raise gone from error
     with artifacts.writing(graph.key) as folder:
@@ -183,9 +185,9 @@ def _export(graph: Graph, artifacts: Artifacts, stop: Event) -> None:
         raise gone
 
 
-def _folders(part: Part, artifacts: Artifacts) -> list[str]:
+def _folders(network: StoredNetwork, artifacts: Artifacts) -> list[str]:
     """Return the folder of a network and, if it shares one, that of its backbone."""
-    return [str(artifacts.folder(key)) for key in (part.artifact, part.backbone_artifact) if key]
+    return [str(artifacts.folder(key)) for key in (network.artifact, network.backbone_artifact) if key]
 
 
 def run_export(arguments: list[str], stop: Event) -> None:

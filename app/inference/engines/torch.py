@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.inference.types import Explain, Pair, Part, Scores
+from app.inference.types import Explain, Pair, Scores, StoredNetwork
 from core.errors import NotFound, Unavailable
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from models.backbones.build import build_network
@@ -120,9 +120,9 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
         raise Unavailable(f"the files of model {pair.model.id} cannot be used: {error}") from error
 
 
-def _load(part: Part, artifacts: Artifacts, device: torch.device) -> tuple[Network, ModelCard]:
-    backbone = None if part.backbone_artifact is None else artifacts.folder(part.backbone_artifact)
-    return load_model(artifacts.folder(part.artifact), device, backbone=backbone)
+def _load(network: StoredNetwork, artifacts: Artifacts, device: torch.device) -> tuple[Network, ModelCard]:
+    backbone = None if network.backbone_artifact is None else artifacts.folder(network.backbone_artifact)
+    return load_model(artifacts.folder(network.artifact), device, backbone=backbone)
 
 
 def probe(device: str) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.errors import Conflict, NotFound
 from core.queries import datasets, events, image_answers, jobs, registry
 from core.session import Database
-from core.tables import JobRow, ReviewRow
+from core.tables import ImageAnswersRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
 from tests.integration.core import queue
@@ -38,7 +38,7 @@ def test_its_models_and_data_set_stay_and_name_no_job(database: Database) -> Non
     with database.begin() as session:
         jobs.delete(session, job_id)
     with database.read() as session:
-        assert (session.get(JobRow, job_id), session.get(ReviewRow, job_id)) == (None, None)
+        assert (session.get(JobRow, job_id), session.get(ImageAnswersRow, job_id)) == (None, None)
         assert events.page(session, job_id, after=0, limit=9) == []
         assert registry.get(session, model.id).job_id is datasets.get(session, dataset.id).job_id is None
         assert registry.training_job(session, registry.get(session, model.id)) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.inference import Explain, Inference, Pair, Part, Upload, check_forward
+from app.inference import Explain, Inference, Pair, StoredNetwork, Upload, check_forward
 from app.inference.scheduling.batcher import ForwardRequest
 from core.errors import BadImage, NotFound, Overloaded, Unavailable
 from core.settings import Settings
@@ -33,7 +33,7 @@ def inference(artifacts: Artifacts, tmp_path: Path) -> Iterator[Inference]:
     made.close()
 
 
-PAIR = Pair(Part("mdl_a", "models/mdl_a"), None)
+PAIR = Pair(StoredNetwork("mdl_a", "models/mdl_a"), None)
 
 
 @asynccontextmanager
@@ -78,7 +78,9 @@ def test_missing_and_damaged_models_say_so(inference: Inference, artifacts: Arti
         (folder / "model.json").write_text("{}")
     for name, error in (("mdl_b", Unavailable), ("mdl_c", NotFound)):
         with pytest.raises(error):
-            asyncio.run(forward(inference, Pair(Part(name, f"models/{name}"), None), [Upload(picture(0))]))
+            asyncio.run(
+                forward(inference, Pair(StoredNetwork(name, f"models/{name}"), None), [Upload(picture(0))])
+            )
 
 
 def test_the_check_is_a_real_forward_pass() -> None:

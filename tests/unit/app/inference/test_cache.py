@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from app.inference import Pair, Part
+from app.inference import Pair, StoredNetwork
 from app.inference.cache import EngineCache
 from core.errors import NotFound, Overloaded, Unavailable
 from tests.unit.app.inference.doubles import EchoEngine
@@ -18,7 +18,9 @@ pytestmark = pytest.mark.anyio
 
 
 def _pair(name: str, erm: str | None = None) -> Pair:
-    return Pair(Part(name, f"models/{name}"), None if erm is None else Part(erm, f"models/{erm}"))
+    return Pair(
+        StoredNetwork(name, f"models/{name}"), None if erm is None else StoredNetwork(erm, f"models/{erm}")
+    )
 
 
 class Shelf:

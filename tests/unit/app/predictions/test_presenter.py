@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.inference import Calibration, ForwardResult, Pair, Part, Scores
-from app.predictions.plans import Plan
+from app.inference import Calibration, ForwardResult, Pair, Scores, StoredNetwork
+from app.predictions.plans import PredictionPlan
 from app.predictions.presenter import answer, largest
 from app.selective.policy import PolicyRequest, apply_policy
 from core.tables import ModelRow
@@ -38,7 +38,9 @@ def told(
     calibration = Calibration("cal_1", 1.7e9, tables, {}, temperature=temperature)
     model = ModelRow(id="mdl_1", classes=CLASSES)
     applied = apply_policy(request, calibration, name)
-    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), applied, calibration, neighbours=neighbours)
+    plan = PredictionPlan(
+        model, Pair(StoredNetwork("mdl_1", "models/mdl_1"), None), applied, calibration, neighbours=neighbours
+    )
     features = None if neighbours is None else FEATURES
     seen = ForwardResult(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm, features=features))
     found = answer(plan, seen, score(name, LOGITS, erm, temperature=temperature), top_k)
@@ -137,8 +139,8 @@ def test_an_image_is_told_what_it_is_told_alone(erm: NDArray[np.float32] | None)
     maps[2, 1, 1] = math.nan
     scores = Scores(LOGITS, erm, maps, np.array([0, 1, 2, 0, 1]))
     applied = apply_policy(PolicyRequest("min_score", 0.5), None, "max_softmax")
-    model, pair = ModelRow(id="mdl_1", classes=CLASSES), Pair(Part("mdl_1", "models/mdl_1"), None)
-    plan = Plan(model, pair, applied, None)
+    model, pair = ModelRow(id="mdl_1", classes=CLASSES), Pair(StoredNetwork("mdl_1", "models/mdl_1"), None)
+    plan = PredictionPlan(model, pair, applied, None)
     together = answer(plan, ForwardResult(squares, scores), score("max_softmax", LOGITS), 2).predictions
     for n, prediction in enumerate(together):
         seen = ForwardResult(squares[n : n + 1], scores.rows(n, n + 1))

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from app.http.single_flight import SingleFlight
-from app.inference import Engine, Inference, Pair, Part
-from app.predictions.plans import Plan
+from app.inference import Engine, Inference, Pair, StoredNetwork
+from app.predictions.plans import PredictionPlan
 from app.predictions.request_images import RequestImages
 from app.predictions.service import PredictionService
 from app.selective.policy import PolicyRequest, apply_policy
@@ -18,11 +18,13 @@ from core.errors import NotFound
 from core.tables import ModelRow
 from masktune.contract.serving.predictions import UploadedPredictQuery
 
-OLD, NEW = (Pair(Part(name, f"models/{name}"), None) for name in ("mdl_old", "mdl_new"))
+OLD, NEW = (Pair(StoredNetwork(name, f"models/{name}"), None) for name in ("mdl_old", "mdl_new"))
 
 
-def plan(pair: Pair) -> Plan:
-    return Plan(cast(ModelRow, None), pair, apply_policy(PolicyRequest("none"), None, "max_softmax"), None)
+def plan(pair: Pair) -> PredictionPlan:
+    return PredictionPlan(
+        cast(ModelRow, None), pair, apply_policy(PolicyRequest("none"), None, "max_softmax"), None
+    )
 
 
 class Loaded(Exception):
@@ -36,7 +38,7 @@ class Rows:
         self.pairs: Iterator[Pair | None] = iter(pairs)
         self.asked: list[str] = []
 
-    async def get(self, key: object, read: Callable[[], Plan], limiter: object) -> Plan:
+    async def get(self, key: object, read: Callable[[], PredictionPlan], limiter: object) -> PredictionPlan:
         pair = next(self.pairs)
         if pair is None:
             raise NotFound("there is no model any more")
@@ -59,7 +61,7 @@ class Rows:
             counters=nothing,
             spool=nothing,
             threads=nothing,
-            plans=cast("SingleFlight[Plan]", self),
+            plans=cast("SingleFlight[PredictionPlan]", self),
             certificates=nothing,
         )
         query = UploadedPredictQuery(model="newest")

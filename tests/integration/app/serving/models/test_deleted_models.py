@@ -7,7 +7,7 @@ import shutil
 import pytest
 from sqlalchemy import delete
 
-from app.inference import Pair, Part
+from app.inference import Pair, StoredNetwork
 from core.errors import NotFound
 from core.settings import Settings
 from core.tables import ModelRow
@@ -16,7 +16,7 @@ from tests.integration.app.serving.conftest import World, picture
 
 
 def _pair(model: str) -> Pair:
-    return Pair(Part(model, f"models/{model}"), None)
+    return Pair(StoredNetwork(model, f"models/{model}"), None)
 
 
 def test_what_another_replica_deleted_leaves_the_memory_when_it_is_asked_for(fresh_world: World) -> None:

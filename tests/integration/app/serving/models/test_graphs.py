@@ -17,7 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from app.inference import Explain, Inference, Pair, Part, Upload
+from app.inference import Explain, Inference, Pair, StoredNetwork, Upload
 from app.inference.engines import graph_store as graphs
 from app.inference.engines.export_process import export, prove, prove_answers
 from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
@@ -210,7 +210,7 @@ def test_a_pair_is_served_by_torch_until_the_export_of_what_its_alias_lacked(
     assert inference.loaded == {"torch": 1}
 
     async def download() -> Path:
-        waiting = asyncio.create_task(inference.exports.file(graphs.Graph(pair.parts[1:])))
+        waiting = asyncio.create_task(inference.exports.file(graphs.Graph(pair.networks[1:])))
         await asyncio.sleep(0.1)
         assert not waiting.done()
         store(artifacts, graphs.key("mdl_e"), content)  # another replica is faster
@@ -250,7 +250,7 @@ def test_an_alias_never_waits_or_fails_for_its_export(
 ) -> None:
     finish = threading.Event()
     inference.exports._thread.submit(finish.wait, 60)
-    pair = Pair(saved(artifacts, "mdl_a", seed=0), Part("mdl_gone", "models/mdl_gone"))
+    pair = Pair(saved(artifacts, "mdl_a", seed=0), StoredNetwork("mdl_gone", "models/mdl_gone"))
     store(artifacts, graphs.key("mdl_a"), b"")
     for _ in range(graphs.MOST_WAITING + 1):
         inference.export(pair)
@@ -304,10 +304,10 @@ def test_only_what_the_network_is_to_blame_for_is_a_conflict(end: str, kind: typ
 
 def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(artifacts: Artifacts, tmp_path: Path) -> None:
     needs("/dev/full")
-    part, target = saved(artifacts, "mdl_a", seed=0), tmp_path / "exports"
+    network, target = saved(artifacts, "mdl_a", seed=0), tmp_path / "exports"
     target.mkdir()
     (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
-    facts = {"score": None, "tells_unlike": False, "networks": [[str(artifacts.folder(part.artifact))]]}
+    facts = {"score": None, "tells_unlike": False, "networks": [[str(artifacts.folder(network.artifact))]]}
     job = json.dumps(facts | {"file": str(target / graphs.FILE)})
     with pytest.raises(StorageFull):
         graphs.run_export(["-m", "app.inference.engines.export_process", job], threading.Event())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.inference import Explain, Pair, Part
+from app.inference import Explain, Pair, StoredNetwork
 from app.inference.engines.torch import TorchEngine, load, probe
 from core.errors import Unavailable
 from core.storage.artifacts import Artifacts
@@ -34,10 +34,10 @@ def network() -> Network:
 
 @pytest.fixture
 def pair(artifacts: Artifacts, network: Network) -> Pair:
-    part = Part("mdl_a", "models/mdl_a")
-    with artifacts.writing(part.artifact) as folder:
+    stored = StoredNetwork("mdl_a", "models/mdl_a")
+    with artifacts.writing(stored.artifact) as folder:
         save_model(network, card_of(network, ("a", "b"), "erm"), folder)
-    return Pair(part, None)
+    return Pair(stored, None)
 
 
 @pytest.mark.parametrize("explain", [None, Explain("xgradcam")])
