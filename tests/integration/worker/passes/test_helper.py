@@ -41,6 +41,12 @@ def finished(number: int, *, double: bool = False) -> Script:
     return [ORDER, ("say", {"type": "shard_finished", "number": number, "double": double})]
 
 
+def shard_ordered(runtime: Runtime) -> bool:
+    """Whether a child has read its second order: the first shard, after the pass."""
+    path = runtime.settings.data_dir / "orders"
+    return path.exists() and len(path.read_text().splitlines()) == 2
+
+
 @dataclass(frozen=True)
 class Helped:
     """A running job of another worker, and its pass."""
@@ -189,16 +195,12 @@ def _delete(runtime: Runtime, helped: Helped) -> None:
 
 @pytest.mark.parametrize("end", [_cancel, _claim_again, _succeed, _delete])
 def test_a_job_that_no_longer_runs_ends_the_child(
-    end: Callable[[Runtime, Helped], None],
-    runtime: Runtime,
-    helper: PassHelper,
-    add_helped: AddHelped,
-    events_of: EventsOf,
+    end: Callable[[Runtime, Helped], None], runtime: Runtime, helper: PassHelper, add_helped: AddHelped
 ) -> None:
-    helped = add_helped([*opened(), SLEEP])
+    helped = add_helped([*opened(), ORDER, SLEEP])
     with ThreadPoolExecutor() as pool:
         computing = pool.submit(helper.compute_shard, ALL_KINDS)
-        wait_until(lambda: len(_messages(events_of, helped.job_id)) == 1)
+        wait_until(lambda: shard_ordered(runtime))
         end(runtime, helped)
         computing.result()
     assert processes_of_children() == []
@@ -209,17 +211,16 @@ def test_a_shard_that_is_put_after_the_end_of_its_job_goes(
     end: Callable[[Runtime, Helped], None],
     left: bool,
     runtime: Runtime,
-    helper: PassHelper,
     add_helped: AddHelped,
-    events_of: EventsOf,
 ) -> None:
     """Of a job that can be resumed, it stays."""
-    helped = add_helped([*opened(), ("await", "put"), *finished(0), SLEEP])
+    order, answer = finished(0)
+    helped = add_helped([*opened(), order, ("await", "put"), answer, SLEEP])
     slow = replace(runtime, settings=runtime.settings.model_copy(update={"control_seconds": 600.0}))
     patient = PassHelper(slow, 0, SpareChild(slow, enabled=False))
     with ThreadPoolExecutor() as pool:
         computing = pool.submit(patient.compute_shard, ALL_KINDS)
-        wait_until(lambda: len(_messages(events_of, helped.job_id)) == 1)
+        wait_until(lambda: shard_ordered(runtime))
         end(runtime, helped)
         with runtime.artifacts.writing(f"{helped.key}/000000") as folder:
             (folder / "part").touch()
@@ -256,12 +257,12 @@ def test_the_pass_of_a_job_that_no_longer_runs_is_gone(
 
 
 def test_a_stopping_worker_ends_the_child_at_once(
-    runtime: Runtime, helper: PassHelper, add_helped: AddHelped, events_of: EventsOf
+    runtime: Runtime, helper: PassHelper, add_helped: AddHelped
 ) -> None:
-    helped = add_helped([*opened(), SLEEP])
+    add_helped([*opened(), ORDER, SLEEP])
     with ThreadPoolExecutor() as pool:
         computing = pool.submit(helper.compute_shard, ALL_KINDS)
-        wait_until(lambda: len(_messages(events_of, helped.job_id)) == 1)
+        wait_until(lambda: shard_ordered(runtime))
         runtime.stopping.set()
         computing.result()
     assert processes_of_children() == []
