@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import signal
 import subprocess
@@ -123,6 +124,20 @@ def furnish(folder: Path, kind: Kind) -> Furnished:
             )  # fmt: skip
     database.close()
     return Furnished(dataset, alone, pair, artifacts.folder(f"models/{alone}"))
+
+
+def furnish_old(checkout: Path, folder: Path) -> dict[str, str]:
+    """Have another checkout's code write its own data set and models, since its tables may differ; ids of its
+    ERM models by network."""
+    program = (
+        "import json, pathlib, sys; from benchmarks import _serving_world as world; "
+        "kinds = (world.digits(), world.photographs()); folder = pathlib.Path(sys.argv[1]); "
+        "print(json.dumps({kind.backbone: world.furnish(folder, kind).alone for kind in kinds}))"
+    )
+    command = [sys.executable, "-c", program, str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    ids = subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.PIPE, check=True).stdout
+    return dict(json.loads(ids))
 
 
 class Server(NamedTuple):
