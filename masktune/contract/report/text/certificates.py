@@ -46,8 +46,8 @@ def uncalibrated(model: str, *, imported: bool) -> str:
 
 
 def samples_needed(count: int | None) -> str:
-    """How many calibration samples would likely certify the risk, with the errors that the model makes: what
-    follows a colon after the risk."""
+    """How many calibration samples would likely certify the risk, with the errors that the model makes; the
+    end of a sentence that names the risk."""
     if count is None:
         return "no number of calibration samples is enough, since this model is wrong too often"
     return f"that takes about {count:,} calibration samples"
