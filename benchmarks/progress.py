@@ -1,12 +1,13 @@
 """What a job says of its progress: the longest silence, and how well it tells when it will end.
 
-    python -m benchmarks.progress [--images 600] [--threads 2] [--jobs folder groups whole]
+    python -m benchmarks.progress [--images 1300] [--threads 2] [--jobs folder groups whole]
 
 A service starts in an empty folder and runs `mitigate` on three sets of handwritten digits with a shortcut:
-`folder`, of 128 px, without groups; `groups`, the same as a zip with groups; `whole`, of 28 px, for which a
+`folder`, of 300 px, without groups; `groups`, the same as a zip with groups; `whole`, of 28 px, for which a
 whole network is trained. Of each job: the longest time between two events whose count of work rose, and the
-least and the largest (elapsed + left) / final time from 15 % of the work on. Other work on the machine
-changes a job's pace, and so these figures. Ends with one JSON line; exits with 1 if a target is missed.
+least and the largest (elapsed + left) / final time from 15 % of the work on; then the seconds of each of its
+stages. Other work on the machine changes a job's pace, and so these figures. Ends with one JSON line; exits
+with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -26,31 +27,33 @@ from PIL import Image
 from benchmarks._common import Aim, finish, served, table, work_folder
 from examples.painted_digits import write
 from masktune import Client, Event
-from masktune.contract.jobs.events import ProgressData
+from masktune.contract.jobs.events import ProgressData, StageData
 from models.run import Run
 
 FIRST_SHARE, MOST_SILENCE, LEAST, MOST = 0.15, 5.0, 0.7, 1.4
-_SIDE = 128  # pixels of a photograph
+_SIDE = 300  # pixels of a photograph
 
 
 def main() -> int:
     arguments = _arguments()
-    rows, aims = list[dict[str, Any]](), dict[str, Aim]()
+    rows, stages, aims = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Aim]()
     with work_folder(None) as folder:
         sources = dict(_sources(folder, arguments.images))
         with served(folder, THREADS=str(arguments.threads), DEVICE="cpu") as url, Client(url) as client:
             for name in arguments.jobs:
                 dataset = client.datasets.wait(client.datasets.upload(sources[name], name=name).id)
                 job = client.jobs.wait(client.jobs.start("mitigate", dataset=dataset.id).id)
-                row = figures(list(client.jobs.events(job.id)))
+                events = list(client.jobs.events(job.id))
+                row = figures(events)
+                stages += [{"job": name} | stage for stage in stage_seconds(events)]
                 rows.append({"job": name, "images": dataset.report and dataset.report.count} | row)
                 aims |= {
                     f"{name}: longest silence, seconds": Aim(row["silence"], at_most=MOST_SILENCE),
                     f"{name}: least ratio": Aim(row["least"], at_least=LEAST),
                     f"{name}: largest ratio": Aim(row["largest"], at_most=MOST),
                 }
-    print(table(rows))
-    return finish("progress", Run(torch.device("cpu")), rows=rows, aims=aims)
+    print(table(rows), table(stages), sep="\n\n")
+    return finish("progress", Run(torch.device("cpu")), rows=rows, stages=stages, aims=aims)
 
 
 def figures(events: list[Event]) -> dict[str, Any]:
@@ -74,6 +77,16 @@ def figures(events: list[Event]) -> dict[str, Any]:
         "least": min(ratios),
         "largest": max(ratios),
     }
+
+
+def stage_seconds(events: list[Event]) -> list[dict[str, Any]]:
+    """Each stage of one job and its seconds, in the order in which they ended."""
+    changes = [event.data for event in events if isinstance(event.data, StageData)]
+    return [
+        {"stage": str(change.stage), "seconds": change.seconds}
+        for change in changes
+        if change.status == "finished"
+    ]
 
 
 # --- the images -----------------------------------------------------------------------------------
@@ -104,7 +117,7 @@ def _sources(folder: Path, images: int) -> Iterator[tuple[str, Path]]:
 def _arguments() -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=600, help="of 128 px")
+    parser.add_argument("--images", type=int, default=1300, help="of 300 px")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--jobs", nargs="+", default=["folder", "groups", "whole"])
     return parser.parse_args()

@@ -43,16 +43,19 @@ from worker.protocol import (
 from worker.results import AnyResult, CalibrateResult, ImportResult, trained_models
 from worker.workspace import Workspace
 
-# Images in forward passes, or seconds of fits on two cores; and what each takes, until some were timed.
+# Images in forward passes, or seconds of fits on two cores; what each takes until some were timed, and how
+# many such count beside those: one slow step of a fit tells little of the next.
 Cost = tuple[float, float]
-_PACES = 0.01, 1.0
+_PACES, _WEIGHTS = (0.01, 1.0), (0.0, 3.0)
 
 
 def _costs(context: StageContext, stages: Sequence[Stage]) -> Mapping[Stage, Cost]:
     """Of a job's `stages`; all alike unless it trains.
 
     A training step costs three forward passes: one forward, and a backward worth two.
-    With a frozen backbone, steps cost next to nothing once the features are there.
+    With a frozen backbone, steps cost next to nothing once the features are there. Where groups are inferred,
+    the features of early stages cost a third more. The first image costs as much as a hundred, for libraries
+    are loaded with it.
     Fits cost the same whatever the network. `worker.report.saliency` has the limits of maps and masks.
     """
     params, arms = context.spec.params, context.spec.model_ids
@@ -69,8 +72,9 @@ def _costs(context: StageContext, stages: Sequence[Stage]) -> Mapping[Stage, Cos
     fit = 0.03 + 6e-5 * train * len(context.store.classes)
     judges = 4 * (len(head.judge_penalties) + head.rounds) * fit if context.infers_groups else 0.0
     balanced = 0.6 * (len(head.penalties) + 1) * fit
+    features = (1.3 if context.infers_groups else 1.0) * (train + val)
     costs = {
-        Stage.ERM: (train + val if frozen else params.epochs * epoch, 0.0),
+        Stage.ERM: (100 + (features if frozen else params.epochs * epoch), 0.0),
         Stage.INFER_GROUPS: (0.0, judges),
         Stage.RETRAIN_HEAD: (0.0, balanced),
         Stage.HEAD_CONTROL: (0.0, balanced / 2),  # nothing, where no class is divided
@@ -135,8 +139,8 @@ class JobProgress:
     def _pace(self, kind: int) -> float:
         """Seconds for each of the first or second number of the costs."""
         timed = [stage for stage in self._shares if self._costs[stage][kind]]
-        amount = sum(self._costs[stage][kind] * self._shares[stage] for stage in timed)
-        seconds = sum(self._seconds[stage] for stage in timed)
+        amount = _WEIGHTS[kind] + sum(self._costs[stage][kind] * self._shares[stage] for stage in timed)
+        seconds = _WEIGHTS[kind] * _PACES[kind] + sum(self._seconds[stage] for stage in timed)
         return seconds / amount if seconds and amount else _PACES[kind]
 
     def finished(self, stage: Stage) -> ProgressReport:

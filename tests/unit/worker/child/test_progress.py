@@ -104,10 +104,19 @@ def test_what_is_left_of_each_kind_goes_by_its_own_pace(wait: Callable[[float], 
     job_progress = JobProgress(costs, {})
     wait(20.0)
     assert job_progress.finished(Stage.ERM).eta_seconds == 10.0 + 10.0  # fits as measured elsewhere
-    wait(30.0)
-    assert job_progress.report(Stage.RETRAIN_HEAD, part(1, 2)).eta_seconds == 30.0 + 10.0
+    wait(45.0)  # for what takes 5 elsewhere, beside which 3 count that took 3: six times as long
+    assert job_progress.report(Stage.RETRAIN_HEAD, part(1, 2)).eta_seconds == 5 * 6.0 + 10.0
     job_progress.finished(Stage.RETRAIN_HEAD)
     assert job_progress.report(Stage.EVALUATE, part(0, 2)).eta_seconds == 10.0
+
+
+def test_one_slow_step_of_a_fit_tells_little_of_the_next(wait: Callable[[float], None]) -> None:
+    job_progress = JobProgress(TWO, {})
+    job_progress.finished(Stage.ERM)
+    wait(3.0)
+    left = job_progress.report(Stage.RETRAIN_HEAD, part(1, 100)).eta_seconds
+    assert left is not None
+    assert left < 20.0  # and not the 297 of a hundred such
 
 
 def test_the_slower_a_pass_the_smaller_the_share_of_fits(wait: Callable[[float], None]) -> None:
