@@ -21,7 +21,7 @@ from launcher import doctor, startup
 from launcher.process_manager import Process, ProcessFailed, ProcessManager
 from launcher.startup import read_settings
 from launcher.web import Dashboard, beside
-from masktune.cli.output import REFUSED, USAGE, fail
+from masktune.cli.output import USAGE, fail
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -129,15 +129,11 @@ def worker(
     from core.loading import loaded, loading
 
     with loading():
-        from core.schema import EarlierCheckout
-        from worker.__main__ import main
+        from worker.main import main
     loaded()
 
-    try:
-        code = main(settings)
-    except EarlierCheckout as error:
-        fail(str(error), REFUSED)
-    raise typer.Exit(code)
+    startup.upgrade(settings)
+    raise typer.Exit(main(settings))
 
 
 def migrate() -> None:

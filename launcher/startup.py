@@ -81,7 +81,14 @@ def report_failure(report: Callable[[str], object]) -> Iterator[None]:
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database up to date and make the first key, or exit with the reason why that cannot be."""
+    """`upgrade`, and make the first key, or exit with the reason why that cannot be."""
+    upgrade(settings)
+    if settings.first_key_file is not None and not settings.keys:
+        _make_first_key(settings.database, settings.first_key_file)
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the database up to date, or exit with the reason why that cannot be."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from core import schema
@@ -98,8 +105,6 @@ def migrate(settings: Settings) -> None:
                 'volume: docs/how-to/server.md, "A lost volume")'
             )
         fail(f"the database cannot be used: {reason}", REFUSED)
-    if settings.first_key_file is not None and not settings.keys:
-        _make_first_key(settings.database, settings.first_key_file)
 
 
 def _make_first_key(url: str, file: Path) -> None:

@@ -53,9 +53,10 @@ def test_a_dashboard_is_told_at_once_where_no_service_can_be() -> None:
     )
 
 
-def test_a_database_that_is_away_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["migrate", "worker"])
+def test_a_database_that_is_away_is_told(command: str, tmp_path: Path) -> None:
     url = "postgresql+psycopg://nobody@127.0.0.1:9/none"
-    code, said = masktune("migrate", DATA_DIR=str(tmp_path), DATABASE_URL=url)
+    code, said = masktune(command, DATA_DIR=str(tmp_path), DATABASE_URL=url)
     assert (code, said.count("\n")) == (1, 1)
     assert said.startswith("masktune: the database cannot be used: ")
 

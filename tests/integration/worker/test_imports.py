@@ -19,7 +19,7 @@ stage_function(Stage.IMPORT)
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [
-        ("import worker.__main__", {"torch", "numpy", "celery", "kombu", "opentelemetry"}),
+        ("import worker.main", {"torch", "numpy", "celery", "kombu", "opentelemetry"}),
         (CHILD_OF_AN_IMPORT, {"torch", "torchvision", "sklearn", "sqlalchemy"}),
     ],
     ids=["a worker without broker and traces", "the child of an import"],

@@ -33,7 +33,7 @@ pytestmark = [
 PROGRAM = """
 import sys
 from core.settings import Settings
-from worker.__main__ import serve
+from worker.main import serve
 from worker.runtime import Runtime
 sys.exit(serve(Runtime.open(Settings(), child=tuple(sys.argv[1:]))))
 """

@@ -1,15 +1,14 @@
-"""`python -m worker`: one worker, until SIGTERM."""
+"""One worker, until SIGTERM: `masktune worker`."""
 
 from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 import time
 from contextlib import closing
 
-from core import logs, schema
+from core import logs
 from core.process import exit_after
 from core.settings import Settings
 from core.telemetry import open_tracing
@@ -28,12 +27,13 @@ _END_SECONDS = 8.0
 """Time from the end of the children to that of the worker; `masktune serve` kills it four seconds later."""
 
 
-def main(settings: Settings | None = None) -> int:
-    """Serve jobs until SIGTERM, which gives running jobs back; returns the exit code."""
-    settings = settings or Settings()
+def main(settings: Settings) -> int:
+    """Serve jobs from a database that is up to date, until SIGTERM, which gives running jobs back.
+
+    Returns the exit code.
+    """
     logs.setup(settings.log_level, settings.log_format)
     tracing = open_tracing(settings, "masktune-worker")
-    schema.upgrade(settings.database)
     with closing(Runtime.open(settings, tracing=tracing)) as runtime:
         return serve(runtime)
 
@@ -91,7 +91,3 @@ def _exit_on_signal() -> None:
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         signal.signal(number, end)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
