@@ -47,7 +47,7 @@ def measure_workers(address: str, folder: Path, count: int, *, images: int) -> d
         database, notifier = Database(settings.database), JobNotifier(settings.broker_url)
         stack.callback(database.close)
         stack.callback(notifier.close)
-        command = [sys.executable, "-m", "worker"]
+        command = [sys.executable, "-m", "masktune.cli", "worker"]
         variables = environment(settings) | {"PYTHONPATH": str(ROOT)}
         workers = [ServerProcess(f"worker-{number}", command, variables, folder) for number in range(count)]
         for worker in workers:

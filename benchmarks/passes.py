@@ -217,7 +217,7 @@ def _running(
     processes = []
     with (folder / "worker.log").open("ab") as log:
         for number in numbers:
-            command = ["taskset", "-c", str(cores[number]), sys.executable, "-m", "worker"]
+            command = ["taskset", "-c", str(cores[number]), sys.executable, "-m", "masktune.cli", "worker"]
             path = {"PYTHONPATH": str(checkout)}
             processes.append(
                 subprocess.Popen(command, cwd=checkout, env={**variables, **path}, stdout=log, stderr=log)

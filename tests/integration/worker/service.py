@@ -63,7 +63,7 @@ class Service:
         log = (self.settings.data_dir / "worker.log").open("ab")
         with log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "worker"],
+                [sys.executable, "-m", "masktune.cli", "worker"],
                 cwd=self.settings.data_dir,
                 env=environment(self.settings)
                 | {"PYTHONPATH": os.pathsep.join(paths), "TEST_GATE": str(self.gate)},
