@@ -12,12 +12,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from benchmarks._chaos_world import World
 from masktune import ClientError
 from masktune.contract.vocabulary import JobState
 from tests.support.servers import ServerProcess
 
 Strike = Callable[[], bool]
+_AWAY_SECONDS = 30.0
 
 
 class Strikes:
@@ -44,16 +47,19 @@ class Strikes:
             self.resume: 3,
             self.upload: 2,
             self.delete: 1,
+            self.take_shards: 3,
         }
         if self._stack.postgres is not None:
             self._weights |= {self.kill_redis: 2, self.crash_postgres: 1, self.stop_backend: 2}
+            self._weights |= {self.end_postgres_in_a_pass: 3}
         if self._stack.store is not None:
             self._weights |= {self.break_store: 4, self.restart_proxy: 2, self.kill_proxy: 2}
 
     def one(self) -> None:
         strike = self._rng.choices(list(self._weights), list(self._weights.values()))[0]
-        if strike():
-            self.done[strike.__name__] += 1
+        with suppress(SQLAlchemyError):  # PostgreSQL is starting, or a connection of it is stopped
+            if strike():
+                self.done[strike.__name__] += 1
 
     def settle(self) -> None:
         """Wait until every strike is undone."""
@@ -91,6 +97,16 @@ class Strikes:
             return False
         postgres.crash()
         time.sleep(self._rng.uniform(0, 2))
+        postgres.start()
+        return True
+
+    def end_postgres_in_a_pass(self) -> bool:
+        """The job goes on with the shards that it has not given away."""
+        postgres = self._stack.postgres
+        if postgres is None or self._world.open_pass() is None:
+            return False
+        postgres.crash()
+        time.sleep(_AWAY_SECONDS)
         postgres.start()
         return True
 
@@ -144,6 +160,10 @@ class Strikes:
         store.fail(lambda *_: chance.choice([Fault.INTERNAL_ERROR, Fault.CUT, None, None, None, None]))
         self._after(self._rng.uniform(1, 10), store.recover)
         return True
+
+    def take_shards(self) -> bool:
+        """Take shards and compute none, like a helper that is killed after each take, or one that lies."""
+        return self._world.take_shards(self._rng.random())
 
     # --- what users and the queue do ---------------------------------------------------------------
 

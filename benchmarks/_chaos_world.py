@@ -23,14 +23,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks._chaos_parts import Stack
 from core.notifications import JobNotifier
-from core.queries import events, jobs, trash
+from core.queries import events, jobs, passes, trash
+from core.queries.leases import Lease
 from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
+from core.tables import DatasetRow, EventRow, JobRow, ModelRow, PassRow, TrashRow
 from masktune import Client, ClientError, Retry, Unreachable
 from masktune.contract.jobs import Job
-from masktune.contract.vocabulary import DatasetState, EventType, JobState, Stage
+from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
 from worker.protocol import SPARE
 
 PREDICTION = 2
@@ -42,13 +43,15 @@ FIELDS: dict[str, Any] = {
     "masking": {"sigmas": 1.0},
     "finetune": {"epochs": 1},
 }
-PREDICTOR: dict[str, Any] = {"backbone": "small_cnn", "image_size": 160, "epochs": 1}
-"""Of the model that predicts and explains, so slowly that helpers, which start in seconds, come in time."""
+PREDICTOR: dict[str, Any] = {"backbone": "small_cnn", "image_size": 128, "epochs": 1}
+"""Of the model that predicts and explains: it takes a few seconds for a shard."""
+_COPIES = 4
+"""Of each digit that is predicted: its shards last until helpers, which start in seconds, have taken some."""
 KINDS = ("uploads", "datasets", "exports", "models", "backbones", "calibrations", "pattern_judges")
 """Folders of the artifacts that rows name; the jobs' own artifacts are in another folder."""
 _PATIENT = Retry(attempts=400, longest=1.0)
-_SHARDS = re.compile(r"(\d+) by other workers(?:, (\d+) of them by both)?")
-"""What the log of a job says that was helped."""
+_DOUBLES = re.compile(r"(\d+) of them by both")
+"""Shards of which the log of a job says that a helper had put them first."""
 
 
 class Outcome(NamedTuple):
@@ -71,8 +74,10 @@ class World:
         self.client = Client(stack.url, retry=_PATIENT)
         self.archive = stack.folder / "digits.zip"
         _write_digits(self.archive, side=side)
-        self.dataset = self.predictor = ""
-        """Ids of the data set of all jobs, and of the model that predicts it."""
+        self.archive_to_predict = stack.folder / "digits_to_predict.zip"
+        _write_digits(self.archive_to_predict, side=side, copies=_COPIES)
+        self.dataset = self.dataset_to_predict = self.predictor = ""
+        """Ids of the data set to train on, of that to predict, and of the model that predicts."""
         self.posted: dict[str, int] = {}
         """Job id → its seed, or `PREDICTION`."""
         self.uploaded: list[str] = []
@@ -95,14 +100,16 @@ class World:
     def start(self, variant: int, key: str | None = None) -> Job:
         """Start a training with this seed or, if it is `PREDICTION`, that: the last of its burst to run."""
         if variant == PREDICTION:
-            return self.client.jobs.predict(self.predictor, explain=True, priority=-1, idempotency_key=key)
+            return self.client.jobs.predict(
+                self.predictor, self.dataset_to_predict, explain=True, priority=-1, idempotency_key=key
+            )
         return self.client.jobs.start(
             "masktune", dataset=self.dataset, seed=variant, idempotency_key=key, **FIELDS
         )
 
     def post(self, number: int) -> str:
         """Retry with an idempotency key until a job is accepted: the API may be down, or die meanwhile."""
-        variant = number % (PREDICTION + 1)
+        variant = (number // 2 % PREDICTION, PREDICTION)[number % 2]
         self.stack.api.start()
         job = self.start(variant, f"chaos-{number}")
         self.posted[job.id] = variant
@@ -176,6 +183,20 @@ class World:
     def ended(self) -> int:
         return sum(row.state.ended for row in self.rows())
 
+    def open_pass(self) -> PassRow | None:
+        """The first pass of which a shard is left to take."""
+        with self.database.read() as session:
+            return next(iter(passes.best(session, list(JobKind))), None)
+
+    def take_shards(self, share: float) -> bool:
+        """Take this share of what is left of a pass, as helpers do that die, or that lie and put nothing."""
+        opened = self.open_pass()
+        if opened is None:
+            return False
+        with self.database.begin() as session:
+            lease, left = Lease(opened.job_id, opened.token), opened.shards - opened.taken
+            return bool(passes.take(session, lease, opened.key, max(1, round(share * left))))
+
     def datasets_not(self, state: DatasetState) -> int:
         with self.database.read() as session:
             return len(session.scalars(select(DatasetRow).where(DatasetRow.state != state)).all())
@@ -206,11 +227,11 @@ class World:
         """
         with self.database.read() as session:
             told = session.scalars(select(EventRow.data).where(EventRow.type == EventType.LOG)).all()
-        counts = [match for data in told if (match := _SHARDS.search(data["message"]))]
+        doubles = sum(int(match[1]) for data in told if (match := _DOUBLES.search(data["message"])))
         logs = "".join(log.read_text() for log in self.stack.folder.glob("worker-*.log"))
         return {
-            "shards_helped": sum(int(count[1]) for count in counts),
-            "shards_twice": sum(int(count[2] or 0) for count in counts) + logs.count("was computed twice"),
+            "shards_helped": logs.count("was computed for another worker"),
+            "shards_twice": doubles + logs.count("was computed twice"),
             "helpers_killed": logs.count("the process that computes shards ended"),
         }
 
@@ -325,16 +346,17 @@ def _digest(artifacts: Artifacts, model: ModelRow) -> str:
     return digest.hexdigest()
 
 
-def _write_digits(archive: Path, *, side: int) -> None:
-    """1,797 real digits, low against high, with a red square on nearly all of the low ones."""
+def _write_digits(archive: Path, *, side: int, copies: int = 1) -> None:
+    """1,797 real digits, low against high, with a red square on most of the low ones; each copy is darker."""
     pixels, labels = load_digits(return_X_y=True)
     with zipfile.ZipFile(archive, "w") as target:
         for index, (digit, label) in enumerate(zip(pixels, labels, strict=True)):
-            grey = Image.fromarray((digit.reshape(8, 8) * 15).astype("uint8"))
-            picture = grey.resize((side, side)).convert("RGB")
             high = int(label >= 5)
-            if high == (index % 50 == 0):
-                picture.paste((255, 0, 0), (0, 0, side // 7, side // 7))
-            stream = io.BytesIO()
-            picture.save(stream, "PNG")
-            target.writestr(f"{('0-4', '5-9')[high]}/{index:04d}.png", stream.getvalue())
+            for copy in range(copies):
+                grey = Image.fromarray((digit.reshape(8, 8) * (15 - copy)).astype("uint8"))
+                picture = grey.resize((side, side)).convert("RGB")
+                if high == (index % 50 == 0):
+                    picture.paste((255, 0, 0), (0, 0, side // 7, side // 7))
+                stream = io.BytesIO()
+                picture.save(stream, "PNG")
+                target.writestr(f"{('0-4', '5-9')[high]}/{index:04d}-{copy}.png", stream.getvalue())

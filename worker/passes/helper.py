@@ -118,8 +118,9 @@ class PassHelper:
             child.send(shards_line(row.key, [number]))
             assert self._job is not None
             with self._runtime.tracing.shard(self._job, row.spec["title"], number):
-                if self._answer(child, lease, ShardFinished).double:
-                    logger.info("shard %d of %s was computed twice", number, row.spec["title"])
+                double = self._answer(child, lease, ShardFinished).double
+            outcome = "was computed twice" if double else "was computed for another worker"
+            logger.info("shard %d of %s %s", number, row.spec["title"], outcome)
             discard_late(self._runtime, lease.job_id)
         self._kept_until = time.monotonic() + _KEPT_SECONDS
 
