@@ -24,7 +24,17 @@ SUFFIX = ".xlsx"
 _MAX_WHOLE = 16 << 20  # bytes of the parts beside the cells and their texts: styles, properties
 _COMPRESSIONS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))  # others may inflate without a bound
 _ERROR_CELL = re.compile(rb"""(<(?:\w+:)?c\s[^<>]*\bt=["'])e(?=["'])""")
-_ERRORS = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!", "#CALC!"))
+# A cell with a formula and no value, or an empty one: a text may be empty, anything else was not computed.
+_FORMULA_CELL = re.compile(
+    rb"<((?:\w+:)?)c\b([^<>]*)>\s*<(?:\w+:)?f\b(?:[^<>]*/>|[^<>]*>[^<>]*</[^<>]*>)\s*"
+    rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v\s*></[^<>]*>)?\s*(?=</)"
+)
+_TYPE = re.compile(rb"""\bt=["'](\w+)["']""")
+_UNCOMPUTED = "#UNCOMPUTED!"
+_ERRORS = ("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!", "#CALC!")
+_PROBLEMS = {error: f"is {error}: correct the formula" for error in _ERRORS} | {
+    _UNCOMPUTED: "has a formula without a stored value: open the file in Excel or LibreOffice and save it"
+}
 # What a damaged file makes zipfile and calamine raise.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -66,8 +76,8 @@ def sheets(path: Path) -> list[Table]:
 def _copy(path: Path) -> BytesIO:
     """The parts of XML, of which zipfile reads no more than the sizes in the directory claim.
 
-    Errors of formulas are texts there. calamine takes them for empty cells, or for damage if they are newer
-    than those of its list.
+    Errors of formulas, and formulas without a value, are texts there.
+    calamine takes both for empty cells, and errors that are newer than its list for damage.
     """
     copy = BytesIO()
     with (
@@ -77,9 +87,19 @@ def _copy(path: Path) -> BytesIO:
         _require_bounded(path, archive.infolist())
         for name in dict.fromkeys(archive.namelist()):
             if name.endswith((".xml", ".rels")):
-                parts.writestr(name, _ERROR_CELL.sub(rb"\1str", archive.read(name)))
+                content = _ERROR_CELL.sub(rb"\1str", archive.read(name))
+                parts.writestr(name, _FORMULA_CELL.sub(_mark_uncomputed, content))
     copy.seek(0)
     return copy
+
+
+def _mark_uncomputed(cell: re.Match[bytes]) -> bytes:
+    prefix, attributes = cell.groups()
+    if (kind := _TYPE.search(attributes)) and kind[1] == b"str":
+        return cell[0]
+    others = _TYPE.sub(b"", attributes)
+    value = b"<%bv>%b</%bv>" % (prefix, _UNCOMPUTED.encode(), prefix)
+    return b'<%bc%b t="str">%b' % (prefix, others, value)
 
 
 def _require_bounded(path: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -111,16 +131,15 @@ def _rows(sheet: CalamineSheet, name: str, columns: int | None = None) -> Iterat
     """The first `columns` of the rows, blank ones left out.
     Raises `FormatError`.
 
-    Only the first of merged cells has a value. A formula has one where the program that saved the file
-    computed it.
+    Only the first of merged cells has a value.
+    A formula must have one, from the program that saved the file.
     """
     for number, row in enumerate(sheet.iter_rows(), start=1):
         texts = [_text(cell) for cell in row[:columns]]
-        for error in _ERRORS.intersection(texts):
+        for error in _PROBLEMS.keys() & texts:
             column = texts.index(error) + 1 + (sheet.start or (0, 0))[1]
             raise FormatError(
-                ProblemCode.BAD_LIST,
-                f"row {number}, column {column} of {name} is {error}: correct the formula",
+                ProblemCode.BAD_LIST, f"row {number}, column {column} of {name} {_PROBLEMS[error]}"
             )
         if cells := strip_cells(texts):
             yield Line(number, cells)

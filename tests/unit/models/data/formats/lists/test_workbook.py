@@ -35,7 +35,7 @@ def test_cells_of_all_kinds_are_texts(tmp_path: Path) -> None:
         ["path", "label", "c", "d", "e", "f"],
         ["a.png", 1, 2.5, True, datetime.date(2025, 11, 3), datetime.time(9, 30)],
         ["b.png", -7, 20251103094500, False, datetime.datetime(2025, 11, 3, 9, 30, 15), "ünï"],
-        ["c.png", 0, 1e-9, None, "=1+1", " x "],
+        ["c.png", 0, 1e-9, None, None, " x "],
         ["d.png", datetime.timedelta(hours=30), 3, "#", "007", "x"],
     ):
         book.active.append(cells)
@@ -94,6 +94,25 @@ def test_an_error_of_a_formula_is_refused_by_its_place(tmp_path: Path, error: st
         FormatError, match=rf"^row 3, column 3 of labels\.xlsx is {error}: correct the formula"
     ):
         lines(path)
+
+
+@pytest.mark.parametrize("value", ["", "<v/>", "<v></v>"])
+@pytest.mark.parametrize("kind", ["", ' t="n"', ' t="b"'])
+@pytest.mark.parametrize("formula", ["<f>A2</f>", '<f t="shared" si="0"/>'])
+def test_a_formula_that_was_not_computed_is_refused_by_its_place(
+    tmp_path: Path, formula: str, kind: str, value: str
+) -> None:
+    header = row(1, inline("A1", "path"), inline("B1", "label"), inline("C1", "subject"))
+    cells = (inline("A2", "a.png"), inline("B2", "cat"), f'<c r="C2"{kind}>{formula}{value}</c>')
+    path = saved(tmp_path, made(header + row(2, *cells)))
+    with pytest.raises(FormatError, match=r"^row 2, column 3 of labels\.xlsx has a formula without a stored"):
+        lines(path)
+
+
+def test_the_result_of_a_formula_may_be_an_empty_text(tmp_path: Path) -> None:
+    empty = '<c r="B2" t="str"><f>A1&amp;""</f><v></v></c>'
+    path = saved(tmp_path, made(HEADER + row(2, inline("A2", "a.png"), empty)))
+    assert lines(path)[1] == ["a.png", ""]
 
 
 def test_errors_beside_the_list_are_no_matter(tmp_path: Path) -> None:
