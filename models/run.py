@@ -45,6 +45,11 @@ def ignore_progress(_: Progress) -> None:
     """The default `on_progress`."""
 
 
+def never_stop() -> bool:
+    """The default `should_stop`."""
+    return False
+
+
 @dataclass(frozen=True)
 class Run:
     """Where a stage runs, and whom it reports to."""
@@ -52,7 +57,7 @@ class Run:
     device: torch.device = field(default_factory=lambda: resolve_device("cpu"))
     seed: int = 0
     on_progress: OnProgress = ignore_progress
-    should_stop: Callable[[], bool] = lambda: False
+    should_stop: Callable[[], bool] = never_stop
 
     def generator(self, stage: str, epoch: int = 0) -> torch.Generator:
         """A CPU generator that depends on (seed, stage, epoch) alone."""
