@@ -136,7 +136,7 @@ def _rows(sheet: CalamineSheet, name: str, columns: int | None = None) -> Iterat
     """
     for number, row in enumerate(sheet.iter_rows(), start=1):
         texts = [_text(cell) for cell in row[:columns]]
-        for error in _PROBLEMS.keys() & texts:
+        for error in filter(_PROBLEMS.get, texts):
             column = texts.index(error) + 1 + (sheet.start or (0, 0))[1]
             raise FormatError(
                 ProblemCode.BAD_LIST, f"row {number}, column {column} of {name} {_PROBLEMS[error]}"
