@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from app.reports.image_answers import LEAST_PRECISION, precision_bound
 from benchmarks._common import TARGET, Aim, table
 from models.evaluation.paired import Difference, mean_over_seeds, paired_difference
 from models.shortcuts.check import check_properties
 from models.shortcuts.properties import Property, PropertyTable
-from models.statistics import clopper_pearson, wilson
+from models.statistics import wilson
 from models.types import Bools, Floats, Labels
 
 RESAMPLES = 1000
@@ -65,8 +66,8 @@ def confirmed_guess(draws: int, rng: np.random.Generator) -> dict[str, Any]:
     """How often a person's answers let groups decide, of which 24 % are right: by those for the 25 images
     drawn at random, and by more than half of all 50, of which 20 of the 25 surest lack the pattern."""
     lacking = rng.binomial(25, 0.24, draws)
-    low, _ = clopper_pearson(lacking, np.full(draws, 25), confidence=0.95)
-    decided, by_all = (low >= 0.5).mean(), (2 * (20 + lacking) > 50).mean()
+    bounds = np.array([precision_bound(count, 25, listed=50) for count in range(26)])
+    decided, by_all = (bounds[lacking] >= LEAST_PRECISION).mean(), (2 * (20 + lacking) > 50).mean()
     return _row("a guess of which 24 % are right", draws, float(decided), float(by_all), level=0.025)
 
 

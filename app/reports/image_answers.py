@@ -22,7 +22,7 @@ from masktune.contract.report.inferred import GuessPrecision, InferredSplit
 from masktune.contract.vocabulary import Arm
 from models.statistics import clopper_pearson
 
-_LEAST_PRECISION = 0.5
+LEAST_PRECISION = 0.5
 """Of a guess that a verdict may rest on."""
 
 
@@ -120,7 +120,7 @@ def guess_precision(report: Report, answers: Collection[ImageAnswer]) -> GuessPr
     lack = [one.lacks_pattern for one in answers if one.sample in drawn]
     if inferred is None or not inferred.decide or not lack:
         return None
-    low = _low(sum(lack), len(lack), listed)
+    low = precision_bound(sum(lack), len(lack), listed)
     at_bound = {} if inferred.test is None else _accuracy_at(low, inferred.test)
     return GuessPrecision(answers=len(lack), lacking=sum(lack), low=low, at_bound=at_bound)
 
@@ -129,9 +129,9 @@ def needed(report: Report, answers: Mapping[int, bool | None]) -> int | None:
     """As in `ImageAnswers`: what the answers lack before a verdict may rest on them."""
     drawn, listed = _drawn(report)
     lack = [bool(answers[one]) for one in drawn if answers.get(one) is not None]
-    for more in range(len(drawn) + 1):
-        n = min(len(drawn), len(lack) + more)
-        if n and _low(min(n, sum(lack) + more), n, listed) >= _LEAST_PRECISION:
+    for more in range(sum(one not in answers for one in drawn) + 1):
+        n = len(lack) + more
+        if n and precision_bound(sum(lack) + more, n, listed) >= LEAST_PRECISION:
             return more
     return None
 
@@ -144,7 +144,7 @@ def _drawn(report: Report) -> tuple[list[int], int]:
     return details.random_candidates, len(details.candidates)
 
 
-def _low(lacking: int, answers: int, listed: int) -> float:
+def precision_bound(lacking: int, answers: int, listed: int) -> float:
     """The least share of all such images that do lack the pattern, if so many of the `answers` say so: the
     share itself where these are all that are listed, else a one-sided 97.5 % bound."""
     if answers == listed:

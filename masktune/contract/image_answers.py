@@ -63,7 +63,8 @@ class ImageAnswers(Shape):
     needed: int | None = Field(
         None,
         description="How many more of the images drawn at random must lack the pattern to show, at 97.5 %, "
-        "that half of all such images do: a verdict may rest on 0. Null: none was drawn at random.",
+        "that half of all such images do: a verdict may rest on 0. Null: too few are left for that, or none "
+        "was drawn at random.",
     )
     answers: list[ImageAnswer] = Field(description="By sample.")
 

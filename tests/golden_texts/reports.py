@@ -182,7 +182,11 @@ def inferred_groups() -> Json:
     )
     steps = step("check_labels", samples=[3, 1], n=41), step("review_images", samples=[4, 2])
     groups = early_stage_groups("opened", image_answers=said_of_images("open", 46)).model_dump()
-    value |= {"kind": "mitigate", "groups": groups, "image_answers": said_of_images("open", 46, by=None)}
+    value |= {
+        "kind": "mitigate",
+        "groups": groups,
+        "image_answers": said_of_images("open", 46, by=None) | {"needed": 0},
+    }
     value["masks"] = empty_masks()
     return with_columns(value) | recommendation(RETRAINED, "groups_inferred", *steps) | section
 

@@ -260,7 +260,9 @@ def _review_images(step: ReviewImages, report: Report) -> Step:
     used = "This job went by the opposite. Start it again: it then goes by these answers."
     if gate_of(report) == answers.gate:
         used = "This job went by that already, and the next one on this data set goes by these answers."
-    if answers.gate == "open" and answers.needed:
+    if answers.gate == "open" and answers.needed is None:
+        used += " No verdict rests on them: they do not show that half of such images lack it."
+    elif answers.gate == "open" and answers.needed:
         used += (
             f" No verdict rests on them yet: of the images that were drawn at random, {answers.needed} "
             "more would have to lack it."

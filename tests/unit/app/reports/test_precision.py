@@ -68,15 +68,24 @@ def test_a_verdict_rests_on_answers_that_show_half_of_the_guess_to_be_right(draw
     for lacking in range(drawn + 1):
         of_drawn: dict[int, bool | None] = {one: one < lacking for one in range(drawn)}
         surest: dict[int, bool | None] = dict.fromkeys(candidates[drawn:], True)
-        assert needed(of, of_drawn | surest) == max(0, enough - lacking)
+        assert needed(of, of_drawn | surest) == (0 if lacking >= enough else None)
         assert needed(of, surest) == 6  # of 6
+
+
+def test_what_is_needed_counts_only_images_that_nobody_has_answered() -> None:
+    of = reported(candidates=list(range(50)), drawn=list(range(25)))
+    by_answers = {n: {one: one < 10 for one in range(n)} for n in (14, 16, 18)}
+    assert needed(of, by_answers[14]) == 3  # 13 of 17
+    assert needed(of, by_answers[16]) == 7  # 17 of 23
+    assert needed(of, by_answers[18]) is None  # 17 of 25 would not do
 
 
 def test_where_all_such_images_are_listed_the_share_itself_decides() -> None:
     of = reported(candidates=[1, 2, 3, 4], drawn=[1, 2, 3, 4])
     assert needed(of, {1: True, 2: True, 3: False, 4: False}) == 0
-    assert needed(of, {1: True, 2: False, 3: False, 4: False}) == 1
-    assert needed(of, {1: True, 2: None}) == 3
+    assert needed(of, {1: True, 2: False, 3: False}) == 1
+    assert needed(of, {1: True, 2: False, 3: False, 4: False}) is None
+    assert needed(of, {1: True, 2: None}) is None  # three of four is no bound of at least a half
     assert needed(reported(candidates=[1, 2], drawn=[]), {1: True}) is None
 
 
