@@ -44,11 +44,12 @@ def _on_parts(arms: list[Arm], parts: InferredSplit) -> str:
     sentence = (
         f"{parts.lacking.n:,} images that lack what the others of their class share, {', '.join(shares)}"
     )
-    if not parts.rest.n:
+    if parts.rest.n < _FEWEST:
         return f"{sentence}."
     rest = [parts.rest_alike.get(arm, parts.rest.accuracies[arm].accuracy) for arm in arms]
+    of_rest = " and ".join(out_of_100(*rest))
     alike = ", with each class as often," if parts.rest_alike else ""
-    return f"{sentence}; on the rest{alike} on {' and '.join(out_of_100(*rest))} of 100."
+    return f"{sentence}; on the {parts.rest.n:,} others{alike} on {of_rest} of 100."
 
 
 def inferred_notes(report: Report) -> list[str]:
