@@ -18,8 +18,10 @@ DRIFT_NAMES = {
 _DOUBT = "its certificates and coverages should no longer be trusted."
 _NO_PROOF = "These tests see only scores and disagreement: that does not prove that nothing has changed."
 _STEP = "Look at the inputs, label some, and calibrate on them; or acknowledge the drift."
-_UNNAMED = "Images of one patient or burst that no request names as its subject make false alarms likelier."
-
+_UNNAMED = (
+    "Images of one patient or burst that no request names as its subject make false alarms likelier; so do "
+    "restarts and replicas, where a subject counts once more."
+)
 
 _TESTED = {"disagreement": "how often the two models disagree"}
 """What a test compares; all others compare how sure the model is."""
