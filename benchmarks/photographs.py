@@ -9,11 +9,11 @@ without a report. `speed_of_same_work` leaves out on both sides what only one of
 elsewhere: the import, the report, and the features of the test split, which the service computes for its
 report. With `--old`, the service of another checkout does both jobs as well, before this one.
 
-With `--large`, two more services mitigate that many photographs and twice as many, shifted and tinted copies
-of the same ones: the job's memory (anonymous, so without the page cache) on both gives the slope, and what
-100,000 would take. The smaller set says nothing of that: the pooled stages of the first 4,096 training images
-are kept whole until their principal directions are known. Needs Linux (/proc). Ends with one JSON line; exits
-with 1 if a target is missed.
+With `--large`, two more services mitigate folders of that many photographs of 300 px and of twice as many,
+shifted and tinted copies of those to train on: the job's memory (anonymous, so without the page cache) on
+both gives the slope, and what 100,000 would take. The smaller set says nothing of that: the pooled stages of
+the first 4,096 training images are kept whole until their principal directions are known. Needs Linux
+(/proc). Ends with one JSON line; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _CHILD = "worker.child.process"
 _EARLIER = ("erm", "retrain_head", "head_control")
 """The stages before the report that do what the script does."""
 _POLL_SECONDS = 0.1
+_SIDE = 300  # pixels of a photograph of the larger sets
 
 
 class Mitigation(NamedTuple):
@@ -230,29 +231,24 @@ def _metadata(archive: Path) -> list[dict[str, str]]:
 
 
 def enlarge(archive: Path, target: Path, images: int) -> None:
-    """Write an archive of so many photographs: each again and again, every time shifted and tinted anew.
+    """Write an archive of so many photographs of 300 px, a folder for each class: those to train on, again
+    and again, every time shifted and tinted anew.
 
     Their order is random, so that few of them have all classes too.
     """
-    rng, rows = np.random.default_rng(0), []
-    lines = _metadata(archive)
+    rng = np.random.default_rng(0)
+    lines = [line for line in _metadata(archive) if line["split"] == "0"]
     rng.shuffle(lines)
     with zipfile.ZipFile(archive) as pack, zipfile.ZipFile(target, "w") as pack_of_copies:
         for number in range(images):
             line = lines[number % len(lines)]
-            name = f"{number:06d}.jpg"
-            pixels = np.asarray(Image.open(io.BytesIO(pack.read(line["img_filename"]))).convert("RGB"))
-            shifted = np.roll(pixels, tuple(rng.integers(-8, 9, 2)), (0, 1))
+            image = Image.open(io.BytesIO(pack.read(line["img_filename"]))).convert("RGB")
+            pixels = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+            shifted = np.roll(pixels, tuple(rng.integers(-20, 21, 2)), (0, 1))
             tinted = (shifted * rng.uniform(0.9, 1.1, 3)).clip(0, 255).astype(np.uint8)
             jpeg = io.BytesIO()
             Image.fromarray(tinted).save(jpeg, "JPEG", quality=90)
-            pack_of_copies.writestr(name, jpeg.getvalue())
-            rows.append(line | {"img_id": str(number), "img_filename": name})
-        metadata = io.StringIO()
-        writer = csv.DictWriter(metadata, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-        pack_of_copies.writestr("metadata.csv", metadata.getvalue())
+            pack_of_copies.writestr(f"class {line['y']}/{number:06d}.jpg", jpeg.getvalue())
 
 
 def _arguments() -> argparse.Namespace:
