@@ -58,6 +58,14 @@ def test_a_raw_threshold_says_what_it_did() -> None:
     assert at_most(found.point.errors, found.point.answered, bound) == pytest.approx(0.01, rel=1e-9)
 
 
+def test_the_bound_of_a_certified_threshold_is_the_certified_risk_and_of_any_other_its_own() -> None:
+    certified, none = certify(rising(1000), max_risk=0.3), certify(rising(100), max_risk=0.001)
+    assert (certified.status, certified.risk_upper) == ("certified", 0.3)
+    assert (none.status, none.risk_upper) == ("not_certifiable", none.point.risk_upper)
+    chosen = threshold_for_score(rising(1000), -0.5)
+    assert chosen.risk_upper == chosen.point.risk_upper < 1
+
+
 def test_every_selection_is_plain_json() -> None:
     table = rising(100)
     found: list[Selection] = [
@@ -88,6 +96,14 @@ def test_groups_have_their_own_counts_and_bounds() -> None:
     assert {g.verdict for g in by_group(tables, None, max_risk=0.5)} == {"too_few"}
 
 
+def test_a_group_needs_as_many_more_samples_as_its_coverage_takes() -> None:
+    half = CalibrationTable.build(np.repeat([-0.1, -2.0], 15), np.ones(30, bool))
+    (found,) = by_group({"half": half}, -1.0, max_risk=0.02)
+    assert found.needed == 2 * (228 - 15)  # 228 without an error show 2 % at 99 %
+    (none,) = by_group({"half": half}, 0.0, max_risk=0.02)
+    assert none.needed is None
+
+
 def test_where_nobody_asked_for_a_risk_no_group_has_a_verdict() -> None:
     """The whole split's own bound is no target: it comes from the data that it would be compared with."""
     tables = {"all": CalibrationTable.build(np.full(300, -0.1), np.ones(300, bool))}
@@ -105,6 +121,11 @@ def test_areas_without_ties_are_the_textbook_sums() -> None:
     errors = np.cumsum(~correct)
     assert curve.aurc == pytest.approx((errors / np.arange(1, 6)).mean())
     assert curve.augrc == pytest.approx((errors / 5).mean())
+
+
+def test_equal_scores_have_the_risk_of_all_at_every_rank() -> None:
+    curve = risk_coverage(CalibrationTable.build(np.zeros(3), np.array([True, False, True])))
+    assert (curve.aurc, curve.augrc) == (pytest.approx(1 / 3), pytest.approx(2 / 9))
 
 
 def test_areas_with_ties_are_the_mean_over_their_orders() -> None:

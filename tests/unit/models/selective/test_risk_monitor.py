@@ -79,6 +79,20 @@ def test_it_names_the_answer_at_which_it_was_noticed_and_keeps_to_it() -> None:
     assert (judgement.answers, judgement.errors) == (2032, 12)
 
 
+def test_the_last_answer_is_looked_at_and_every_25th_is_named_as_it_was() -> None:
+    monitor = RiskMonitor(0.05, delta=0.01)
+    assert monitor.judge([True] * 10).noticed_at == 9
+    assert monitor.judge([False] * 13 + [True] * 12 + [False] * 2000).noticed_at == 24
+    assert RiskMonitor(0.001, delta=0.7).judge([True]).noticed_at == 0
+
+
+def test_a_promise_of_one_half_can_be_broken_and_a_few_errors_at_the_end_undo_that_it_holds() -> None:
+    assert RiskMonitor(0.5, delta=0.05).judge([True] * 40).status == "broken"
+    monitor = RiskMonitor(0.1, delta=0.05)
+    assert monitor.judge([False] * 60).status == "holds"
+    assert monitor.judge([False] * 60 + [True] * 5).status == "not_enough"
+
+
 def test_good_answers_are_no_credit_for_later_wrong_ones() -> None:
     monitor = RiskMonitor(0.05, delta=0.01)
     assert monitor.judge([False] * 2000 + [True] * 12).status == "broken"
