@@ -125,7 +125,7 @@ def test_areas_without_ties_are_the_textbook_sums() -> None:
 
 def test_equal_scores_have_the_risk_of_all_at_every_rank() -> None:
     curve = risk_coverage(CalibrationTable.build(np.zeros(3), np.array([True, False, True])))
-    assert (curve.aurc, curve.augrc) == (pytest.approx(1 / 3), pytest.approx(2 / 9))
+    assert (curve.aurc, curve.augrc) == pytest.approx((1 / 3, 2 / 9))
 
 
 def test_areas_with_ties_are_the_mean_over_their_orders() -> None:
