@@ -233,7 +233,7 @@ def of_new_risks(seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     right = rng.random(MANY_SAMPLES) > 0.02
     calibration = CalibrationTable.build(rng.random(MANY_SAMPLES), right)
-    answered = np.arange(calibration.n + 1)
+    answered, risks = np.arange(calibration.n + 1), rng.uniform(0.001, 0.2, 40).tolist()
     ways: dict[str, Callable[[float], object]] = {
         "a certificate": lambda risk: certify(calibration, max_risk=risk, confidence=0.95),
         "the most errors at every number": lambda risk: [
@@ -242,7 +242,7 @@ def of_new_risks(seed: int) -> list[dict[str, Any]]:
     }
     figures = []
     for name, ask in ways.items():
-        milliseconds = sorted(_processor_milliseconds(ask, risk) for risk in rng.uniform(0.001, 0.2, 40))
+        milliseconds = sorted(_processor_milliseconds(ask, risk) for risk in risks)
         figures.append({"way": name, "median_ms": median(milliseconds), "most_ms": milliseconds[-1]})
     print(table(figures), flush=True)
     return figures
@@ -250,7 +250,7 @@ def of_new_risks(seed: int) -> list[dict[str, Any]]:
 
 def _processor_milliseconds(ask: Callable[[float], object], risk: float) -> float:
     start = time.process_time()
-    ask(float(risk))
+    ask(risk)
     return 1000 * (time.process_time() - start)
 
 
