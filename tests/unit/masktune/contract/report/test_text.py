@@ -149,6 +149,14 @@ def test_on_fewer_than_ten_images_that_lack_the_pattern_nothing_is_said(n: int) 
     assert bool(lacking) == (n == 10)
 
 
+@pytest.mark.parametrize("n", [1, 4, 9, 10])
+def test_fewer_than_ten_images_of_the_rest_are_left_out(n: int) -> None:
+    lacking, rest = (part(of, erm=0, masktune=1, masktune_control=0) for of in (98, n))
+    test = {"n": 98 + n, "lacking": lacking, "rest": rest}
+    sentence = lacking_sentence(typed(**inferred_section("opened", decide=True, splits={"test": test})))
+    assert ("others" in sentence.partition(";")[2]) == (n == 10)
+
+
 def test_a_verdict_on_subjects_that_the_models_know_is_not_green() -> None:
     value = report()
     assert verdict(Report.model_validate(value)).tone == "good"
