@@ -237,7 +237,7 @@ def enlarge(archive: Path, target: Path, images: int) -> None:
     Their order is random, so that few of them have all classes too.
     """
     rng = np.random.default_rng(0)
-    lines = [line for line in _metadata(archive) if line["split"] == "0"]
+    lines = [line for line in _metadata(archive) if line["split"] == "0"]  # Waterbirds' number of train
     rng.shuffle(lines)
     with zipfile.ZipFile(archive) as pack, zipfile.ZipFile(target, "w") as pack_of_copies:
         for number in range(images):
