@@ -24,8 +24,8 @@ _FEWEST = 10
 
 
 def lacking_sentence(report: Report) -> str:
-    """How the models before and after do on the test images that lack the pattern, and on 10 others or more;
-    "" where no figures rest on inferred groups, or on fewer such images."""
+    """How the models before and after do on test images that lack the pattern, and on the rest: on each if it
+    has 10 images; "" where no figures rest on inferred groups."""
     groups = report.inferred_groups
     test = groups.test if groups is not None and groups.decide else None
     if test is None or test.lacking.n < _FEWEST:
